@@ -1,0 +1,162 @@
+"""Every dataset behind one small interface, and what is read and counted of any of them.
+
+A split is "train", "dev" or "test" (labeled), or "text" (unlabeled general text). A pool is a split without its tags
+and without the sentences that its language is tested on. Folders of files are read in `folder`, the hub in `hub`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from engine import spec
+from engine.data import iob2
+from engine.data.folder import LABELED, LAYOUT, FolderDataset, subfolders
+from engine.data.hub import open_hub
+from engine.data.sentences import Sentence
+from engine.errors import DataError, did_you_mean
+
+
+class Dataset(Protocol):
+    """Sentences by language and split. All methods raise DataError, naming what there is, where a split is missing."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def disjoint(self) -> bool:
+        """Whether by construction no sentence stands in two splits."""
+        ...
+
+    def splits(self, language: str) -> tuple[str, ...]:
+        """The splits that a language has."""
+        ...
+
+    def version(self, language: str, split: str) -> str:
+        """What fixes the content: a hash of it, or a revision. Takes milliseconds and no network."""
+        ...
+
+    def size(self, language: str, split: str) -> int | None:
+        """The number of sentences, all of them checked; None where only a download could tell."""
+        ...
+
+    def sentences(self, language: str, split: str) -> list[Sentence]:
+        """All sentences, in the file's order. DataError also where they are malformed."""
+        ...
+
+
+def open_dataset(name: str, data: str | None, types: tuple[str, ...], dropped_types: tuple[str, ...]) -> Dataset:
+    """Open "sandbox", a dataset of the folder `data`, or one of the hub ("wikiann", "owner/name@revision").
+
+    `types` are kept, `dropped_types` read as O, any other type is an error; without types, tags are not read and all
+    sentences are unlabeled. Raises DataError for an unknown name or a missing folder.
+    """
+    if name == "sandbox":
+        return SandboxDataset(types, dropped_types)
+    if data is not None and not Path(data).is_dir():
+        raise DataError(f"--data {data}: there is no such folder. It holds {LAYOUT}.")
+    if data is not None and (Path(data) / "ner" / name).is_dir():
+        return FolderDataset(name, Path(data), types, dropped_types)
+    if hub := open_hub(name, types, dropped_types):
+        return hub
+    others = "Or use sandbox, wikiann or a dataset of the hub, written owner/name@revision."
+    if data is None:
+        raise DataError(f"dataset {name!r} is read from files: give --data FOLDER with {LAYOUT}. {others}")
+    there = subfolders(Path(data) / "ner")
+    raise DataError(
+        f"--data {data} has no dataset {name!r}.{did_you_mean(name, there)} "
+        f"It has: {' '.join(there) or f'none; the layout is {LAYOUT}'}. {others}"
+    )
+
+
+@dataclass(frozen=True)
+class SandboxDataset:
+    """The languages that `engine.data.sandbox` makes, "x-eng" and its kin, imported when asked for."""
+
+    types: tuple[str, ...]
+    dropped_types: tuple[str, ...]
+    name = "sandbox"
+    disjoint = True
+
+    def splits(self, language: str) -> tuple[str, ...]:
+        return (*LABELED, "text")
+
+    def version(self, language: str, split: str) -> str:
+        from engine.data import sandbox
+
+        return sandbox.version(language, split)
+
+    def size(self, language: str, split: str) -> int:
+        from engine.data import sandbox
+
+        return sandbox.size(language, split)
+
+    def sentences(self, language: str, split: str) -> list[Sentence]:
+        from engine.data import sandbox
+
+        rules = iob2.rules(self.types, self.dropped_types)
+        where = f"sandbox {language} {split}"
+        made = sandbox.sentences(language, split)
+        return [Sentence(s.words, s.tags and iob2.keep(s.tags, rules, lambda _: where)) for s in made]
+
+
+def read_split(split: spec.Split, data: str | None) -> list[Sentence]:
+    """The labeled sentences that a recipe names. DataError where they are no longer those that were planned."""
+    dataset = open_dataset(split.dataset, data, split.types, split.dropped)
+    _require_same(split, dataset.version(split.language, split.split))
+    return dataset.sentences(split.language, split.split)
+
+
+def read_pool(split: spec.Split, data: str | None) -> list[Sentence]:
+    """The unlabeled sentences of a recipe whose `version` is `pool_version`'s; tags are not read."""
+    dataset = open_dataset(split.dataset, data, types=(), dropped_types=())
+    _require_same(split, pool_version(dataset, split.language, split.split))
+    return pool(dataset, split.language, split.split)
+
+
+def pool(dataset: Dataset, language: str, split: str) -> list[Sentence]:
+    """The sentences of `split` without tags, and without those that stand in the language's dev or test split.
+
+    A student may not learn from the very sentences that it is tested on, labeled or not. Sentences are equal where
+    their characters are, whatever their case and the blanks.
+    """
+    held_out = {_text(s) for held in _held_out(dataset, language) for s in dataset.sentences(language, held)}
+    return [s.unlabeled() for s in dataset.sentences(language, split) if _text(s) not in held_out]
+
+
+def pool_version(dataset: Dataset, language: str, split: str) -> str:
+    """The versions of all that decides a pool: its split and the held-out ones."""
+    versions = [dataset.version(language, name) for name in (split, *_held_out(dataset, language))]
+    return "+".join(dict.fromkeys(versions))
+
+
+def pool_size(dataset: Dataset, language: str, split: str) -> int | None:
+    """The number of sentences in a pool; None where only a download could tell."""
+    size = dataset.size(language, split)
+    return size if size is None or not _held_out(dataset, language) else len(pool(dataset, language, split))
+
+
+def leaks(dataset: Dataset, language: str) -> int | None:
+    """How many test sentences stand in the train split too; None where only a download could tell."""
+    if dataset.disjoint or not {"train", "test"} <= set(dataset.splits(language)):
+        return 0
+    if dataset.size(language, "test") is None:
+        return None
+    train = {_text(sentence) for sentence in dataset.sentences(language, "train")}
+    return sum(_text(sentence) in train for sentence in dataset.sentences(language, "test"))
+
+
+def _held_out(dataset: Dataset, language: str) -> list[str]:
+    """The splits whose sentences a pool may not have."""
+    return [split for split in ("dev", "test") if split in dataset.splits(language) and not dataset.disjoint]
+
+
+def _text(sentence: Sentence) -> str:
+    return "".join(sentence.words).casefold()
+
+
+def _require_same(split: spec.Split, version: str) -> None:
+    if version != split.version:
+        raise DataError(
+            f"{split.dataset} {split.language} {split.split} has changed since the study was planned: its version was "
+            f"{split.version} and is {version}. Run the study again to plan anew; all machines must see the same data."
+        )

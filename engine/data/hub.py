@@ -1,0 +1,145 @@
+"""Datasets of the Hugging Face hub, through the `datasets` library, which is imported at the first use.
+
+`datasets` runs no loading scripts any more: a repository has to hold Parquet (main, or its refs/convert/parquet
+revision), one configuration a language, with the columns "tokens" and "ner_tags". What a download alone can tell
+(sizes, a missing split) is told when the data are read. A fingerprint knows a repository by its revision: give a
+commit, "owner/name@<commit>", where the repository may still change; without one it is the branch main.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from typing import Any, TypeVar
+
+from engine.data import iob2
+from engine.data.sentences import Sentence
+from engine.data.text import split_sentences, tokenize
+from engine.errors import DataError, did_you_mean
+from engine.languages import Language, language
+
+WIKIANN = "unimelb-nlp/wikiann"  # Rahimi et al. 2019's splits of Pan et al. 2017
+WIKIPEDIA = "wikimedia/wikipedia"
+WIKIPEDIA_DUMP = "20231101"
+TEXT_SENTENCES = 100_000  # taken from the beginning of a Wikipedia: a fixed pool, from which volumes are drawn
+TEXT_WORDS = 5  # shorter ones are mostly headings
+_SPLITS = {"train": ("train",), "dev": ("validation", "dev", "valid", "val"), "test": ("test",)}
+_WIKI_CODES = {"bho": "bh", "gsw": "als", "yue": "zh-yue"}  # where Wikipedia's code is neither ISO 639-1 nor 639-3
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class HubDataset:
+    """One repository. `types` and `dropped_types` as in `engine.data.corpora`."""
+
+    name: str
+    repo: str
+    revision: str
+    types: tuple[str, ...]
+    dropped_types: tuple[str, ...]
+    disjoint = False
+
+    def splits(self, code: str) -> tuple[str, ...]:
+        """What is expected; only reading tells whether it is there."""
+        return (*_SPLITS, "text")
+
+    def version(self, code: str, split: str) -> str:
+        """The repository and revision; for "text" the dump of the language's Wikipedia. Needs no network."""
+        if code.startswith("x-"):
+            raise DataError(f"{code!r} is made: only dataset 'sandbox' has it. {self.name!r} holds real text.")
+        if split == "text":
+            return f"{WIKIPEDIA}/{_wikipedia_config(code)}[:{TEXT_SENTENCES}]"
+        if split not in _SPLITS:
+            hint = did_you_mean(split, self.splits(code))
+            raise DataError(f"{self.name} has no split {split!r}.{hint} Splits: {' '.join(self.splits(code))}.")
+        return f"{self.repo}@{self.revision}"
+
+    def size(self, code: str, split: str) -> None:
+        """None: only a download could tell."""
+        self.version(code, split)
+
+    def sentences(self, code: str, split: str) -> list[Sentence]:
+        """Downloads what the library's cache does not hold. DataError also where that fails or the data do not fit."""
+        where = f"{self.version(code, split)} {code} {split}"
+        if split == "text":
+            return list(islice(wikipedia(WIKIPEDIA, _wikipedia_config(code)), TEXT_SENTENCES))
+        splits = _load(self.repo, self.revision, code)
+        name = next((name for name in _SPLITS[split] if name in splits), None)
+        if name is None:
+            raise DataError(f"{where}: there is no such split. The repository has: {', '.join(splits)}.")
+        return list(_rows(splits[name], iob2.rules(self.types, self.dropped_types), where))
+
+
+def open_hub(name: str, types: tuple[str, ...], dropped_types: tuple[str, ...]) -> HubDataset | None:
+    """The dataset of "wikiann" or "owner/name", either with "@revision" or not; None for a name of another form."""
+    match = re.fullmatch(r"(wikiann|[\w-][\w.-]*/[\w-][\w.-]*)(?:@(\S+))?", name)
+    if match is None:
+        return None
+    repo = WIKIANN if match[1] == "wikiann" else match[1]
+    return HubDataset(name, repo, match[2] or "main", types, dropped_types)
+
+
+def wikipedia(repo: str, config: str) -> Iterator[Sentence]:
+    """Stream the sentences of a Wikipedia's articles, tokenised, without those of fewer than `TEXT_WORDS` words."""
+    import datasets
+
+    articles = _asked(f"{repo} {config}", lambda: datasets.load_dataset(repo, config, split="train", streaming=True))
+    rows = iter(articles)
+    while article := _asked(f"{repo} {config}", lambda: next(rows, None)):
+        for sentence in split_sentences(article["text"]):
+            if len(words := tokenize(sentence)) >= TEXT_WORDS:
+                yield Sentence(words)
+
+
+@lru_cache(maxsize=8)
+def _load(repo: str, revision: str, code: str) -> Any:
+    """All splits (a `datasets.DatasetDict`) of the configuration that is named like the language."""
+    import datasets
+
+    what = f"{repo}@{revision}"
+    configs = _asked(what, lambda: datasets.get_dataset_config_names(repo, revision=revision))
+    names = _names(language(code))
+    config = next((name for name in names if name in configs), None)
+    if config is None:
+        raise DataError(f"{what} has no configuration named {' or '.join(names)}. It has: {' '.join(configs)}.")
+    return _asked(f"{what} {config}", lambda: datasets.load_dataset(repo, config, revision=revision))
+
+
+def _names(known: Language) -> tuple[str, ...]:
+    """The names that a language's configuration may have, likeliest first."""
+    return tuple(filter(None, (known.code, known.alpha2, _WIKI_CODES.get(known.code))))
+
+
+def _wikipedia_config(code: str) -> str:
+    return f"{WIKIPEDIA_DUMP}.{_WIKI_CODES.get(code) or language(code).alpha2 or code}"
+
+
+def _asked(what: str, ask: Callable[[], Answer]) -> Answer:
+    """What the hub answers. The library raises a dozen unrelated classes, so that all of them are caught here."""
+    try:
+        return ask()
+    except Exception as error:
+        raise DataError(
+            f"{what} could not be read from the hub: {type(error).__name__}: {error}. Check the name and the revision "
+            "(loading scripts do not run any more: Parquet only) and the network; on a machine without one, fill the "
+            "library's cache elsewhere and set HF_HOME, or give the data as CoNLL files with --data."
+        ) from error
+
+
+def _rows(table: Any, rules: iob2.Rules | None, where: str) -> Iterator[Sentence]:
+    """The sentences of a split; a row without tokens is none."""
+    if not {"tokens", "ner_tags"} <= set(table.column_names):
+        raise DataError(f"{where}: needs the columns tokens and ner_tags; it has {', '.join(table.column_names)}.")
+    names = getattr(table.features["ner_tags"].feature, "names", None)
+    for number, row in enumerate(table.select_columns(["tokens", "ner_tags"])):
+        if row["tokens"]:
+            tags = [names[tag] for tag in row["ner_tags"]] if names else [str(tag) for tag in row["ner_tags"]]
+            yield _sentence(tuple(row["tokens"]), tags, rules, f"{where}, row {number}")
+
+
+def _sentence(words: tuple[str, ...], tags: list[str], rules: iob2.Rules | None, where: str) -> Sentence:
+    if len(words) != len(tags):
+        raise DataError(f"{where}: {len(words)} tokens with {len(tags)} ner_tags. Each token has one tag.")
+    return Sentence(words, iob2.keep(tags, rules, lambda i: f"{where}, token {i}"))

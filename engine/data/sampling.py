@@ -1,0 +1,33 @@
+"""Nested subsets of sentences: volume is a designed factor, so the 1,000 sentences contain the 100."""
+
+from collections import Counter
+from collections.abc import Sequence
+from hashlib import blake2b
+
+from engine.data.sentences import Sentence
+from engine.errors import DataError
+
+
+def nested_subset(sentences: Sequence[Sentence], n: int, seed: int) -> list[int]:
+    """The indices of `n` sentences, in an order drawn by a hash of the seed and the sentence itself.
+
+    A smaller `n` gives the beginning of the list that a larger one gives. The draw does not depend on where in the
+    file a sentence stands: the order of `sentences` only decides which of several equal ones comes first. Tags are
+    not looked at. Raises DataError where there are fewer than `n`.
+    """
+    if not 0 <= n <= len(sentences):
+        raise DataError(
+            f"{n} sentences were asked for and there are {len(sentences)}. "
+            "Lower the volume or use pool='text', which has more."
+        )
+    seen: Counter[tuple[str, ...]] = Counter()
+    keys = []
+    for index, sentence in enumerate(sentences):
+        keys.append((_key(seed, seen[sentence.words], sentence.words), index))
+        seen[sentence.words] += 1
+    return [index for _, index in sorted(keys)[:n]]
+
+
+def _key(seed: int, occurrence: int, words: tuple[str, ...]) -> bytes:
+    """Equal sentences differ by their occurrence, so that they are not drawn together."""
+    return blake2b("\n".join((str(seed), str(occurrence), *words)).encode(), digest_size=16).digest()

@@ -1,0 +1,134 @@
+"""Loading: a pretrained checkpoint as a new tagger, and a tagger that was saved.
+
+Both take a folder in Hugging Face format; a new one also takes a hub id, "name" or "name@revision". Weights come as
+float32, whatever they were stored as, from safetensors files only, and no code of a checkpoint's own is run.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForSeq2SeqLM,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging
+
+from engine.errors import ModelError
+from engine.models.encoder import EncoderTagger
+from engine.models.mt5 import SlotTagger
+from engine.models.tagger import SETTINGS, T5_TYPES, Tagger
+
+NEEDED = {
+    "configuration": ("config.json",),
+    "weights": ("model.safetensors", "model.safetensors.index.json"),
+    "vocabulary": ("tokenizer.json", "spiece.model", "sentencepiece.bpe.model", "vocab.txt"),
+}
+
+
+def new_tagger(checkpoint: str, form: str, tags: Sequence[str], seed: int) -> Tagger:
+    """Return a tagger that starts from a pretrained checkpoint; what is new in it is drawn from `seed`.
+
+    Raises ModelError where the checkpoint cannot be had, is incomplete, or cannot serve the form.
+    """
+    return _tagger(checkpoint, form, tags, seed)
+
+
+def load_tagger(folder: Path) -> Tagger:
+    """Return the tagger that was saved in `folder`. Raises ModelError where the folder holds none."""
+    try:
+        settings = json.loads((folder / SETTINGS).read_text("utf-8"))
+    except OSError as error:
+        raise ModelError(f"{folder} holds no tagger: {error}. Give a folder written by a tagger's save().") from error
+    return _tagger(str(folder), settings["form"], settings["tags"], None)
+
+
+def load_model(checkpoint: str, auto_class: Any, **settings: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return a checkpoint's model, made by a transformers auto class, and its tokenizer, in float32 on the CPU.
+
+    Raises ModelError where the checkpoint cannot be had or is incomplete.
+    """
+    name, revision = _locate(checkpoint)
+    try:
+        with _quiet():
+            kind = AutoConfig.from_pretrained(name, revision=revision).model_type
+            if kind in T5_TYPES and not torch.cuda.is_available():
+                settings["attn_implementation"] = "eager"  # twice as fast on CPUs, where T5's bias rules out a fused one
+            model = auto_class.from_pretrained(
+                name, revision=revision, dtype=torch.float32, use_safetensors=True, **settings
+            )
+            tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"model {checkpoint!r} could not be loaded: {error}") from error
+    return model, tokenizer
+
+
+def model_type(checkpoint: str) -> str:
+    """Return a checkpoint's architecture, such as "mt5" or "xlm-roberta". Raises ModelError where it cannot be had."""
+    name, revision = _locate(checkpoint)
+    try:
+        return AutoConfig.from_pretrained(name, revision=revision).model_type
+    except (OSError, ValueError) as error:
+        raise ModelError(f"model {checkpoint!r} has no readable configuration: {error}") from error
+
+
+def _tagger(checkpoint: str, form: str, tags: Sequence[str], seed: int | None) -> Tagger:
+    """`seed`: None for a saved tagger, whose head was trained."""
+    kind = model_type(checkpoint)
+    if form == "slots":
+        if kind not in T5_TYPES:
+            raise ModelError(
+                f"model {checkpoint!r} ({kind}) cannot serve the form 'slots', which needs an encoder-decoder with "
+                f"sentinels ({', '.join(T5_TYPES)}). Use the form 'encoder', or an mT5 checkpoint."
+            )
+        return SlotTagger(*load_model(checkpoint, AutoModelForSeq2SeqLM), tags)
+    if form != "encoder":
+        raise ModelError(f"form {form!r}: there are 'slots' and 'encoder'.")
+    # Another task's head may be of another size; a new tagger's is drawn anew in any case.
+    settings = {"num_labels": len(tags), "ignore_mismatched_sizes": seed is not None}
+    model, tokenizer = load_model(checkpoint, AutoModelForTokenClassification, **settings)
+    if seed is not None:
+        _draw_head(model, kind, seed)
+    return EncoderTagger(model, tokenizer, tags)
+
+
+def _draw_head(model: PreTrainedModel, kind: str, seed: int) -> None:
+    """Draw the linear head. T5's states have length sqrt(d), and its default of 1.0 would make a first loss of ~30."""
+    head = model.classifier
+    std = head.in_features**-0.5 if kind in T5_TYPES else model.config.initializer_range
+    with torch.no_grad():
+        nn.init.normal_(head.weight, std=std, generator=torch.Generator().manual_seed(seed))
+        nn.init.zeros_(head.bias)
+
+
+def _locate(checkpoint: str) -> tuple[str, str | None]:
+    """Split a hub id from its revision; check that a folder is complete. "main" where no revision is given."""
+    folder = Path(checkpoint)
+    if folder.is_dir():
+        for what, files in NEEDED.items():
+            if not any((folder / file).exists() for file in files):
+                raise ModelError(f"model folder {checkpoint!r} has no {what}: it needs {' or '.join(files)}.")
+        return checkpoint, None
+    if folder.is_absolute() or checkpoint.startswith("."):
+        raise ModelError(f"model folder {checkpoint!r} does not exist.")
+    name, _, revision = checkpoint.partition("@")
+    return name, revision or "main"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' warnings of weights that a form leaves out or adds, which is what forms do."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)

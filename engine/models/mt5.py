@@ -1,0 +1,139 @@
+"""mT5 as a tagger that fills slots: one sentinel a word, one forward pass, one distribution over the tags a word.
+
+The encoder reads `<x0> Ada <x1> Lovelace ... </s>`, the decoder `<x0> <x1> ...` alone, with no start token and no
+generation; at each sentinel the output head is evaluated at the tags' own pieces and nowhere else (the full head,
+250,112 rows, would be three quarters of the work). The format is that of Raman et al. 2022, who generate the answer.
+"""
+
+from collections.abc import Sequence
+from itertools import count, takewhile
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from engine.data.sentences import Sentence
+from engine.errors import ModelError
+from engine.models.tagger import Tagger
+from engine.models.windows import Subwords, Window, make_windows
+
+SENTINEL = "▁<extra_id_{}>"  # as mT5's vocabulary holds it; without the mark it may be unknown
+
+# What stands for a tag where the vocabulary has no piece of the tag's own, such as "<B-PER>". All are single pieces of
+# mT5's vocabulary; the capital marks the beginning of a name.
+WORDS = {
+    "O": "▁O",
+    "B-PER": "▁Person",
+    "I-PER": "▁person",
+    "B-LOC": "▁Location",
+    "I-LOC": "▁location",
+    "B-ORG": "▁Organization",
+    "I-ORG": "▁organization",
+    "B-DATE": "▁Date",
+    "I-DATE": "▁date",
+}
+
+
+class SlotTagger(Tagger):
+    """An encoder-decoder of the T5 family that answers with one tag a slot.
+
+    Where the model's output head is tied to its embeddings (the tiny model), the tags' rows of the embeddings are
+    used, scaled by d_model**-0.5 as in T5. Where it is not (mT5's checkpoints), those rows become a small weight of
+    their own: the other 250,000 are never used, and need neither a gradient nor an optimizer's state.
+
+    Raises ModelError where the vocabulary has no sentinels or too few pieces for the tags.
+    """
+
+    form = "slots"
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tags: Sequence[str]) -> None:
+        super().__init__(model, tokenizer, tags)
+        self.sentinels = sentinel_ids(tokenizer)
+        self.tag_ids = tag_piece_ids(tokenizer, self.tags)
+        self.head: nn.Parameter | None = None
+        if model.lm_head.weight is not model.shared.weight:
+            self.head = nn.Parameter(model.lm_head.weight.detach()[self.tag_ids].clone())
+            model.lm_head.requires_grad_(False)
+        self._subwords = Subwords(tokenizer, reserved=self.sentinels)
+
+    def windows(self, sentences: Sequence[Sentence], max_tokens: int) -> list[Window]:
+        """Return the windows of the sentences, each of at most `max_tokens` ids and as many words as sentinels."""
+        after = [self.tokenizer.eos_token_id]
+        return make_windows(sentences, self._subwords, max_tokens, after=after, sentinels=self.sentinels)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, slots: Tensor) -> Tensor:
+        """Return logits (B, W, K) float32 for input ids (B, T), their mask (B, T) and sentinels (B, W), -1 padded."""
+        states = slot_states(self.model, input_ids, attention_mask, slots) * head_scale(self.model)
+        rows = self.model.shared.weight[self.tag_ids] if self.head is None else self.head
+        return F.linear(states, rows).float()
+
+    def save(self, folder: Path) -> None:
+        """Write weights and vocabulary in Hugging Face format, and form and tags in `tagger.json`."""
+        if self.head is not None:
+            self.model.lm_head.weight.data[self.tag_ids] = self.head.detach().to(self.model.lm_head.weight)
+        super().save(folder)
+
+
+def slot_states(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, slots: Tensor) -> Tensor:
+    """Return the decoder's last states (B, W, d) for the ids `slots` (B, W), -1 padded.
+
+    The padding stands at the end and the decoder looks back only, so it needs no mask. Raises ModelError for float16
+    weights.
+    """
+    if model.dtype == torch.float16:
+        raise ModelError("mT5 overflows to NaN in float16. Use float32, or bfloat16 on a GPU.")
+    encoded = model.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+    return model.decoder(
+        input_ids=slots.clamp(min=0),
+        encoder_hidden_states=encoded,
+        encoder_attention_mask=attention_mask,
+        use_cache=False,
+    ).last_hidden_state
+
+
+def head_scale(model: PreTrainedModel) -> float:
+    """What T5 multiplies the decoder's states with before a head that is tied to the embeddings.
+
+    The configuration cannot be asked whether it is: transformers 5 says so of every mT5.
+    """
+    return model.config.d_model**-0.5 if model.lm_head.weight is model.shared.weight else 1.0
+
+
+def sentinel_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the ids of <extra_id_0>, <extra_id_1>, ..., as many as the vocabulary has (100 in mT5).
+
+    They are looked up, for mT5 numbers them downward and other vocabularies upward. Raises ModelError for none.
+    """
+    vocabulary = tokenizer.get_vocab()
+    names = (SENTINEL.format(number) for number in count())
+    found = takewhile(lambda i: i is not None, (vocabulary.get(n, vocabulary.get(n.removeprefix("▁"))) for n in names))
+    if not (ids := list(found)):
+        raise ModelError(
+            f"the vocabulary of {tokenizer.name_or_path!r} has no sentinel {SENTINEL.format(0)!r}, which the form "
+            "'slots' puts before each word. Use a T5 or mT5 checkpoint, or the form 'encoder'."
+        )
+    return ids
+
+
+def tag_piece_ids(tokenizer: PreTrainedTokenizerBase, tags: Sequence[str]) -> list[int]:
+    """Return one vocabulary id a tag, all different: the piece that stands for it.
+
+    That is the tag's own piece ("<B-PER>"), else its word in `WORDS`, else its type as a word ("▁Misc" for B-MISC,
+    "▁misc" for I-MISC), else the first one-letter piece, from "▁A" to "▁z", that no tag has. Raises ModelError where
+    there are none left.
+    """
+    vocabulary = tokenizer.get_vocab()
+    letters = [f"▁{letter}" for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"]
+    taken: list[int] = []
+    for tag in tags:
+        mark, _, kind = tag.partition("-")
+        word = f"▁{kind.capitalize() if mark == 'B' else kind.lower()}"
+        for piece in (f"<{tag}>", WORDS.get(tag, word), *letters):
+            if vocabulary.get(piece, tokenizer.unk_token_id) not in (tokenizer.unk_token_id, *taken):
+                taken.append(vocabulary[piece])
+                break
+        else:
+            raise ModelError(f"the vocabulary of {tokenizer.name_or_path!r} has no piece left for the tag {tag!r}.")
+    return taken

@@ -1,0 +1,39 @@
+"""A model's own recipe: how each family is trained where a study says nothing else.
+
+FULL is meant for GPUs, LOCAL for a laptop's CPU. A study overrides them with `recipes={family: Recipe(...)}`.
+"""
+
+from engine.languages import SANDBOX_CODES
+from engine.spec import Distillation, Pretraining, Recipe, Training
+
+# Wu et al. 2020: batch 32, length 128, warm-up 0.1, bottom 3 layers frozen, teacher 5e-5, student 1e-4. Their 3 epochs
+# over CoNLL-2003 are 1,317 updates.
+_ENCODER = Recipe(
+    finetune=Training(steps=1_500, learning_rate=5e-5, max_tokens=128, freeze_layers=3),
+    distill=Distillation(steps=3_000, learning_rate=1e-4, max_tokens=128, freeze_layers=3),
+)
+
+# Xue et al. 2021 fine-tune mT5 at a constant 1e-3; with AdamW in place of Adafactor a tenth of it is usual.
+_MT5 = Recipe(
+    finetune=Training(steps=4_000, batch_size=64, learning_rate=1e-4, schedule="constant", precision="bf16"),
+    distill=Distillation(steps=6_000, batch_size=64, learning_rate=1e-4, schedule="constant", precision="bf16"),
+)
+
+_TINY_LANGUAGES = tuple(f"x-{code}" for code in SANDBOX_CODES)
+_TINY = Recipe(
+    pretrain=Pretraining(
+        objective="denoise", languages=_TINY_LANGUAGES, sentences=2_000, masked=0.2, steps=600, batch_size=64,
+        learning_rate=5e-3, schedule="cosine", warmup=0.06, weight_decay=0.0,
+    ),
+    finetune=Training(steps=400, batch_size=64, learning_rate=3e-3, schedule="cosine", warmup=0.06, weight_decay=0.0),
+    distill=Distillation(steps=300, batch_size=64, learning_rate=3e-3, schedule="cosine", warmup=0.06, weight_decay=0.0),
+)
+
+# A laptop's share: enough updates for a small encoder to learn the task, few enough for two cores.
+_LOCAL_ENCODER = Recipe(
+    finetune=Training(steps=150, learning_rate=2e-4, max_tokens=128, freeze_embeddings=True),
+    distill=Distillation(steps=300, learning_rate=2e-4, max_tokens=128, freeze_embeddings=True),
+)
+
+FULL = {"mt5": _MT5, "encoder": _ENCODER, "tiny": _TINY}
+LOCAL = {"mt5": _MT5, "encoder": _LOCAL_ENCODER, "tiny": _TINY}

@@ -1,0 +1,381 @@
+"""What a study is: frozen dataclasses, checked on construction. No I/O, no torch, no Ray.
+
+`Study` is the question with its axes, `Cell` one point of its design. `Training` and its kin say how a model is
+trained; the `...Recipe` classes say what each kind of step does, and hold all that decides its output and nothing
+else. `Resources` and `Site` say how and where it runs: they are never part of identity.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from engine.errors import StudyError, did_you_mean
+from engine.languages import language
+
+METHODS = ("direct", "teacher-student", "in-language")
+FORMS = ("slots", "encoder")
+TASKS = ("ner",)
+POOLS = ("train", "text")
+AXES = ("dataset", "model", "form", "methods", "sources", "targets", "volumes", "seeds")
+
+# One number a kind of step. Raise it when the kind's code changes what it puts out: its steps, and all after them,
+# then count as stale.
+RECIPE_VERSION = {"pretrain": 1, "finetune": 1, "label": 1, "distill": 1, "evaluate": 1}
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# How a model is trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a model is trained, as far as it decides the numbers.
+
+    `steps`: updates. `batch_size`: sentences per update, over all workers. `warmup`: share of the steps in which the
+    learning rate rises linearly. `clip`: largest norm of the gradient. `freeze_layers`: that many bottom layers of the
+    encoder, with the embeddings, keep their weights (Wu et al. 2020 keep 3). `max_tokens`: longest input, in
+    subwords; longer sentences are windowed.
+    """
+
+    steps: int
+    batch_size: int = 32
+    learning_rate: float = 5e-5
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    freeze_embeddings: bool = False
+    freeze_layers: int = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    max_tokens: int = 256
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "max_tokens"):
+            _require(getattr(self, name) >= 1, f"{name}={getattr(self, name)}: must be at least 1")
+        _require(self.learning_rate > 0, f"learning_rate={self.learning_rate}: must be above 0")
+        _require(self.clip > 0, f"clip={self.clip}: must be above 0")
+        _require(0 <= self.warmup < 1, f"warmup={self.warmup}: is a share of the steps, 0 <= warmup < 1")
+        _require(self.freeze_layers >= 0, f"freeze_layers={self.freeze_layers}: must not be negative")
+        _one_of("schedule", self.schedule, ("constant", "linear", "cosine"))
+        _one_of(
+            "precision",
+            self.precision,
+            ("fp32", "bf16"),
+            why=" (fp16 gives NaN on mT5)" if self.precision == "fp16" else "",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretraining(Training):
+    """Continued (or, for the tiny model, first) training on unlabeled text.
+
+    `objective`: "span-corruption" (mT5, Xue et al. 2021), "masked-lm" (BERT, Devlin et al. 2019) or "denoise" (a
+    sentinel before every word, a share of words masked, slot i predicts word i: the form of our tagging).
+    `languages`: whose text; the same for every cell, so that one more target does not change it. `sentences`: at most
+    this many of each language.
+    """
+
+    objective: Literal["span-corruption", "masked-lm", "denoise"]
+    languages: tuple[str, ...]
+    sentences: int
+    masked: float = 0.15
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _one_of("objective", self.objective, ("span-corruption", "masked-lm", "denoise"))
+        _require(0 < self.masked < 1, f"masked={self.masked}: is a share of the words, 0 < masked < 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distillation(Training):
+    """Training of a student on a teacher's soft labels.
+
+    `loss`: "mse" between the probabilities, averaged over words and tags (Wu et al. 2020, eq. 2), or "kl", the
+    Kullback-Leibler divergence from teacher to student.
+    """
+
+    loss: Literal["mse", "kl"] = "mse"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _one_of("loss", self.loss, ("mse", "kl"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The three trainings of a study. `pretrain` is None where the checkpoint is used as it is."""
+
+    finetune: Training
+    distill: Distillation
+    pretrain: Pretraining | None = None
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# How and where it runs: never identity
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What one training step may use. Changing any of it changes no fingerprint.
+
+    `workers`: processes of one step; more than one go through Ray Train and DeepSpeed. `zero_stage`: DeepSpeed's ZeRO
+    stage. `micro_batch`: sentences per forward pass and worker, 0 for the whole share of the batch. `gpus`: GPUs per
+    worker, a fraction where several cells share one. `threads`: CPU threads per worker.
+    """
+
+    workers: int = 1
+    zero_stage: Literal[0, 1, 2, 3] = 0
+    micro_batch: int = 0
+    gpus: float = 0.0
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        _require(self.workers >= 1, f"workers={self.workers}: must be at least 1")
+        _require(self.threads >= 1, f"threads={self.threads}: must be at least 1")
+        _require(self.micro_batch >= 0, f"micro_batch={self.micro_batch}: must not be negative")
+        _one_of("zero_stage", self.zero_stage, (0, 1, 2, 3))
+        _require(
+            self.workers == 1 or self.gpus in (0, int(self.gpus)),
+            f"gpus={self.gpus} with workers={self.workers}: workers of one step cannot share a GPU; "
+            "give each a whole one, or use one worker",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """Where this run finds things. `data`: the folder given as --data. `models`: checkpoint name -> folder or hub id."""
+
+    data: str | None = None
+    models: Mapping[str, str] = field(default_factory=dict)
+    resources: Resources = field(default_factory=Resources)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# What each kind of step does: all that decides its output
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A pretrained model: its name, and the hash (local folder) or revision (hub) that fixes its weights."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of one language of a dataset, known by the hash of its content and not by its path.
+
+    `types`: the entity types kept; `dropped`: those read as O.
+    """
+
+    dataset: str
+    language: str
+    split: str
+    version: str
+    types: tuple[str, ...]
+    dropped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PretrainRecipe:
+    """Text of several languages -> a base model."""
+
+    kind = "pretrain"
+    model: Checkpoint
+    data: tuple[Split, ...]
+    training: Pretraining
+    seed: int
+
+
+@dataclass(frozen=True)
+class FinetuneRecipe:
+    """Labeled text -> a tagger. `base`: a checkpoint, or the fingerprint of a pretrain step."""
+
+    kind = "finetune"
+    base: Checkpoint | str
+    form: str
+    data: tuple[Split, ...]
+    training: Training
+    seed: int
+
+
+@dataclass(frozen=True)
+class LabelRecipe:
+    """A teacher and the first `volume` sentences of a pool -> soft labels for each word."""
+
+    kind = "label"
+    teacher: str
+    pool: Split
+    volume: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class DistillRecipe:
+    """Soft labels of `volume` sentences -> a student.
+
+    The labels are known by their teacher and pool and not by the label step: that one labels the study's largest
+    volume once, and a sentence's label does not depend on how many others are labeled with it.
+    """
+
+    kind = "distill"
+    base: Checkpoint | str
+    teacher: str
+    form: str
+    pool: Split
+    volume: int
+    training: Distillation
+    seed: int
+
+
+@dataclass(frozen=True)
+class EvaluateRecipe:
+    """A tagger and a labeled split -> counts per entity type and per sentence."""
+
+    kind = "evaluate"
+    model: str
+    data: Split
+
+
+StepRecipe = PretrainRecipe | FinetuneRecipe | LabelRecipe | DistillRecipe | EvaluateRecipe
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# The study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One point of a study's design; it ends as rows of the results table under these column names."""
+
+    study: str
+    task: str
+    dataset: str
+    model: str
+    form: str
+    method: str
+    sources: tuple[str, ...]
+    target: str
+    volume: int
+    seed: int
+    shots: int = 0
+    perturbation: str = "none"
+
+    def __str__(self) -> str:
+        volume = f" volume={self.volume}" if self.method == "teacher-student" else ""
+        return (
+            f"{self.method} {'+'.join(self.sources)}->{self.target}{volume} seed={self.seed} "
+            f"[{self.dataset}, {self.model}, {self.form}]"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A question, its axes and its defaults.
+
+    Each axis takes one value or several. A source set is written "eng+deu". `form` left empty means the model's own:
+    slots for mT5, encoder for encoders. `recipes` maps a model's family to its trainings; None means the family's own
+    (`engine.models.recipes`).
+    `pool`: the unlabeled text, "train" (the target's train split without its labels) or "text" (general text).
+    `types`: the entity types scored; `dropped_types`: types read as O; any other is an error.
+
+    Raises StudyError where a value is unknown, an axis is empty or holds a duplicate.
+    """
+
+    name: str
+    question: str
+    hypothesis: str
+    dataset: tuple[str, ...]
+    model: tuple[str, ...]
+    sources: tuple[tuple[str, ...], ...]
+    targets: tuple[str, ...]
+    volumes: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    methods: tuple[str, ...] = METHODS
+    form: tuple[str, ...] = ()
+    task: str = "ner"
+    types: tuple[str, ...] = ("LOC", "ORG", "PER")
+    dropped_types: tuple[str, ...] = ("DATE", "MISC")
+    pool: str = "train"
+    recipes: Mapping[str, Recipe] | None = None
+    resources: Resources | None = None
+
+    def __post_init__(self) -> None:
+        _require(
+            re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", self.name) is not None,
+            f"name={self.name!r}: a study's name is 1 to 64 letters, digits, '-' or '_' and begins with one of the "
+            "first two, for it names a folder",
+        )
+        for axis in AXES:
+            object.__setattr__(self, axis, _axis(axis, getattr(self, axis)))
+        _one_of("task", self.task, TASKS)
+        _one_of("pool", self.pool, POOLS)
+        for method in self.methods:
+            _one_of("methods", method, METHODS)
+        for form in self.form:
+            _one_of("form", form, FORMS)
+        for code in {*self.targets, *(code for sources in self.sources for code in sources)}:
+            language(code)
+
+    def varied(self, **changes: Any) -> "Study":
+        """The same study with some fields changed, checked anew."""
+        return type(self)(**{f.name: getattr(self, f.name) for f in fields(self)} | changes)
+
+
+def parse_axis(text: str) -> tuple[str, tuple[str, ...]]:
+    """Read "AXIS=V1,V2" of the command line. Raises StudyError for an unknown axis or no value."""
+    axis, _, values = text.partition("=")
+    if axis not in AXES:
+        raise StudyError(f"--set {text}: {axis!r} is no axis.{did_you_mean(axis, AXES)} Axes: {', '.join(AXES)}.")
+    return axis, tuple(value.strip() for value in values.split(","))
+
+
+def _axis(name: str, values: Any) -> tuple[Any, ...]:
+    """An axis as a tuple of its values: text becomes numbers or sorted source sets where the axis has those."""
+    if isinstance(values, str | int):
+        values = (values,)
+    values = tuple(values)
+    if name in ("volumes", "seeds"):
+        values = tuple(_whole_number(name, value) for value in values)
+    elif name == "sources":
+        values = tuple(_source_set(value) for value in values)
+    else:
+        _require(all(isinstance(value, str) and value for value in values), f"axis {name}={values!r}: takes names")
+    _require(
+        bool(values) or name == "form",
+        f"axis {name} is empty, so the study has no cells. Give it at least one value.",
+    )
+    twice = sorted({str(value) for value in values if values.count(value) > 1})
+    _require(not twice, f"axis {name} has {', '.join(twice)} more than once. Each value makes cells of its own: list it once.")
+    return values
+
+
+def _source_set(value: Any) -> tuple[str, ...]:
+    codes = tuple(value.split("+")) if isinstance(value, str) else tuple(value)
+    _require(all(codes) and bool(codes), f"axis sources={value!r}: a source set is one or more codes, as in eng+deu")
+    _require(len(set(codes)) == len(codes), f"axis sources={value!r}: a language stands twice in one source set")
+    return tuple(sorted(codes))
+
+
+def _whole_number(name: str, value: Any) -> int:
+    try:
+        number = int(str(value))
+    except ValueError:
+        raise StudyError(f"axis {name}={value!r}: takes whole numbers") from None
+    _require(number >= 0, f"axis {name}={value!r}: must not be negative")
+    return number
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise StudyError(message)
+
+
+def _one_of(name: str, value: Any, choices: tuple[Any, ...], why: str = "") -> None:
+    if value not in choices:
+        raise StudyError(
+            f"{name}={value!r}{why}: must be one of {', '.join(map(str, choices))}."
+            + did_you_mean(str(value), map(str, choices))
+        )

@@ -1,0 +1,1 @@
+"""Tasks: what their labels are and how answers are scored."""

@@ -1,0 +1,15 @@
+"""What all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real data and a real small encoder; tests that need it skip where it is absent."""
+    folder = Path(os.environ.get("SPRACHBUND_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no real data at {folder}; set SPRACHBUND_SHARED to its folder")
+    return folder

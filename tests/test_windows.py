@@ -1,0 +1,116 @@
+"""Every word gets one slot, whatever it is made of and however long its sentence."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from toy import toy_sentences
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5Tokenizer
+
+from engine.data.sentences import Sentence
+from engine.errors import ModelError
+from engine.models.mt5 import sentinel_ids
+from engine.models.tiny import make_tiny
+from engine.models.windows import Subwords, Window, make_windows, special_ids
+
+ODD = ["\u200b", "\u200d\u200b", "a\u0301\u0323", "👩‍👩‍👧", "\ufeff", "ﷺ", "x" * 300, "▁", "İ", "</s>", "<pad>", "<extra_id_3>", "\x00"]
+words = st.one_of(st.sampled_from(ODD), st.text(min_size=1, max_size=12), st.sampled_from(["ada", "Mr", "in", "Nero"]))
+texts = st.lists(st.lists(words, min_size=1, max_size=40).map(lambda ws: Sentence(tuple(ws))), min_size=1, max_size=4)
+thorough = settings(
+    deadline=None, max_examples=50, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerBase:
+    folder = tmp_path_factory.mktemp("tiny")
+    make_tiny(folder, toy_sentences(300), seed=0)
+    return AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def mt5(shared: Path) -> PreTrainedTokenizerBase:
+    return T5Tokenizer.from_pretrained(shared / "models" / "mt5-tokenizer")
+
+
+@pytest.fixture(scope="module")
+def e5(shared: Path) -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(shared / "models" / "multilingual-e5-small-24")
+
+
+def layouts(tokenizer: PreTrainedTokenizerBase, slots: bool) -> Callable[[list[Sentence], int], list[Window]]:
+    """The windows of one form, as the taggers make them."""
+    if slots:
+        sentinels = sentinel_ids(tokenizer)[:7]  # few, so that sentences need several windows
+        subwords, after = Subwords(tokenizer, reserved=sentinel_ids(tokenizer)), [tokenizer.eos_token_id]
+        return lambda sentences, size: make_windows(sentences, subwords, size, after=after, sentinels=sentinels)
+    before, after = special_ids(tokenizer)
+    subwords = Subwords(tokenizer)
+    return lambda sentences, size: make_windows(sentences, subwords, size, before, after)
+
+
+def check(tokenizer: PreTrainedTokenizerBase, sentences: list[Sentence], max_tokens: int, slots: bool) -> None:
+    windows = layouts(tokenizer, slots)(sentences, max_tokens)
+    covered = [(w.sentence, w.start + i) for w in windows for i in range(len(w.slots))]
+    assert covered == [(s, i) for s, sentence in enumerate(sentences) for i in range(len(sentence.words))]
+    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    marks = set(sentinel_ids(tokenizer)) if slots else set()
+    for window in windows:
+        assert len(window.input_ids) <= max_tokens
+        if slots:
+            assert [i for i in window.input_ids if i in marks] == window.slots
+            assert not {b for a, b in zip(window.input_ids, window.input_ids[1:], strict=False) if a in marks} & marks
+            assert special & set(window.input_ids[:-1]) == set()
+        else:
+            assert window.slots == sorted(set(window.slots))
+            assert special & {window.input_ids[position] for position in window.slots} == set()
+
+
+@thorough
+@given(sentences=texts, max_tokens=st.integers(8, 64), slots=st.booleans())
+def test_every_word_has_one_slot_with_the_tiny_vocabulary(tiny, sentences, max_tokens, slots):
+    check(tiny, sentences, max_tokens, slots)
+
+
+@thorough
+@given(sentences=texts, max_tokens=st.integers(8, 64), slots=st.booleans())
+def test_every_word_has_one_slot_with_mt5s_vocabulary(mt5, sentences, max_tokens, slots):
+    check(mt5, sentences, max_tokens, slots)
+
+
+@thorough
+@given(sentences=texts, max_tokens=st.integers(8, 64))
+def test_every_word_has_one_slot_with_e5s_vocabulary(e5, sentences, max_tokens):
+    check(e5, sentences, max_tokens, slots=False)
+
+
+def test_a_short_sentence_is_one_window_in_the_form_of_slots(tiny):
+    (window,) = layouts(tiny, slots=True)([Sentence(("mr", "Bado"))], 64)
+    assert tiny.decode(window.input_ids) == "<extra_id_0> mr <extra_id_1> ⇧ bado</s>"
+    assert tiny.convert_ids_to_tokens(window.slots) == ["▁<extra_id_0>", "▁<extra_id_1>"]
+
+
+def test_the_slots_of_an_encoder_are_first_subwords(e5):
+    (window,) = layouts(e5, slots=False)([Sentence(("Abuja", "nchini"))], 64)
+    pieces = e5.convert_ids_to_tokens(window.input_ids)
+    assert (pieces[0], pieces[-1]) == ("<s>", "</s>")
+    assert [pieces[position][0] for position in window.slots] == ["▁", "▁"]
+    assert [p for p in range(len(pieces)) if pieces[p].startswith("▁")] == window.slots
+
+
+def test_long_sentences_are_cut_evenly(tiny):
+    windows = layouts(tiny, slots=True)([Sentence(("in",) * 23)], 64)
+    assert [len(w.slots) for w in windows] == [5, 6, 6, 6]
+    assert [w.start for w in windows] == [0, 5, 11, 17]
+
+
+def test_a_word_longer_than_the_window_is_cut_and_keeps_its_slot(tiny):
+    (window,) = layouts(tiny, slots=True)([Sentence(("bado" * 50,))], 16)
+    assert len(window.input_ids) == 16 and len(window.slots) == 1
+
+
+def test_too_small_a_window_is_refused(tiny):
+    with pytest.raises(ModelError, match="max_tokens=2: a window needs at least 3 ids"):
+        layouts(tiny, slots=True)([Sentence(("in",))], 2)
