@@ -209,6 +209,7 @@ class LabelRecipe:
     teacher: str
     pool: Split
     volume: int
+    max_tokens: int
     seed: int
 
 
@@ -237,6 +238,7 @@ class EvaluateRecipe:
     kind = "evaluate"
     model: str
     data: Split
+    max_tokens: int
 
 
 StepRecipe = PretrainRecipe | FinetuneRecipe | LabelRecipe | DistillRecipe | EvaluateRecipe

@@ -183,6 +183,10 @@ class Store:
             if not self.has(artifact):
                 raise
 
+    def write_log(self, artifact: str, text: str) -> None:
+        """Keep the traceback of a step that failed."""
+        self._write(f"artifacts/{artifact}.log", text.encode())
+
     # Results
 
     def row_files(self) -> list[RowFile]:

@@ -212,7 +212,8 @@ class TestErrors:
             new_tagger(e5, "slots", TAGS, seed=0)
 
     @pytest.mark.parametrize(
-        ("missing", "what"), [("config.json", "configuration"), ("model.safetensors", "weights"), ("spiece.model", "voc")]
+        ("missing", "what"),
+        [("config.json", "configuration"), ("model.safetensors", "weights"), ("spiece.model", "voc")],
     )
     def test_an_incomplete_folder(self, tiny, tmp_path, missing, what):
         for file in Path(tiny).iterdir():

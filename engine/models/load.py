@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -46,7 +47,7 @@ def load_tagger(folder: Path) -> Tagger:
     """Return the tagger that was saved in `folder`. Raises ModelError where the folder holds none."""
     try:
         settings = json.loads((folder / SETTINGS).read_text("utf-8"))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise ModelError(f"{folder} holds no tagger: {error}. Give a folder written by a tagger's save().") from error
     return _tagger(str(folder), settings["form"], settings["tags"], None)
 
@@ -61,12 +62,12 @@ def load_model(checkpoint: str, auto_class: Any, **settings: Any) -> tuple[PreTr
         with _quiet():
             kind = AutoConfig.from_pretrained(name, revision=revision).model_type
             if kind in T5_TYPES and not torch.cuda.is_available():
-                settings["attn_implementation"] = "eager"  # twice as fast on CPUs, where T5's bias rules out a fused one
+                settings["attn_implementation"] = "eager"  # no fused one takes T5's bias on a CPU; this is the faster
             model = auto_class.from_pretrained(
                 name, revision=revision, dtype=torch.float32, use_safetensors=True, **settings
             )
             tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f"model {checkpoint!r} could not be loaded: {error}") from error
     return model, tokenizer
 

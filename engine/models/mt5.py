@@ -53,6 +53,7 @@ class SlotTagger(Tagger):
         self.sentinels = sentinel_ids(tokenizer)
         self.tag_ids = tag_piece_ids(tokenizer, self.tags)
         self.head: nn.Parameter | None = None
+        self._scale = head_scale(model)
         if model.lm_head.weight is not model.shared.weight:
             self.head = nn.Parameter(model.lm_head.weight.detach()[self.tag_ids].clone())
             model.lm_head.requires_grad_(False)
@@ -65,7 +66,7 @@ class SlotTagger(Tagger):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, slots: Tensor) -> Tensor:
         """Return logits (B, W, K) float32 for input ids (B, T), their mask (B, T) and sentinels (B, W), -1 padded."""
-        states = slot_states(self.model, input_ids, attention_mask, slots) * head_scale(self.model)
+        states = slot_states(self.model, input_ids, attention_mask, slots) * self._scale
         rows = self.model.shared.weight[self.tag_ids] if self.head is None else self.head
         return F.linear(states, rows).float()
 

@@ -10,9 +10,7 @@ from engine.models.tagger import Tagger
 from engine.train.batches import collate
 
 
-def probabilities(
-    tagger: Tagger, sentences: Sequence[Sentence], max_tokens: int, batch_size: int
-) -> list[np.ndarray]:
+def probabilities(tagger: Tagger, sentences: Sequence[Sentence], max_tokens: int, batch_size: int) -> list[np.ndarray]:
     """Return for each sentence the probabilities of the tags at its words, float32 (words, K), in the order given.
 
     Batches hold `batch_size` windows of similar length. The tagger is in evaluation mode meanwhile, and as it was

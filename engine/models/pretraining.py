@@ -27,7 +27,7 @@ from engine.models.tagger import T5_TYPES, freeze_bottom, save_model
 from engine.models.windows import Subwords, Window, make_windows, special_ids
 
 SPAN = 3  # mean length of a span left out in span corruption
-Examples = tuple[list[Window], list[list[int]]]  # windows, and for each the vocabulary id that each of its slots asks for
+Examples = tuple[list[Window], list[list[int]]]  # windows, and for each the vocabulary ids that its slots ask for
 
 
 class Pretrainer(nn.Module):
@@ -38,9 +38,13 @@ class Pretrainer(nn.Module):
         self.model = model
         self.tokenizer = tokenizer
         self.objective = objective
+        self._scale = head_scale(model) if model.config.model_type in T5_TYPES else 1.0
 
     def examples(self, sentences: Sequence[Sentence], masked: float, max_tokens: int, seed: int) -> Examples:
-        """Return the sentences' examples, with a share of about `masked` left out, drawn from `seed`."""
+        """Return the sentences' examples, with a share of about `masked` left out, drawn from `seed`.
+
+        A sentence that comes again in a later epoch comes with the same mask.
+        """
         random = Random(seed)
         if self.objective == "denoise":
             return _denoise(self.tokenizer, sentences, masked, max_tokens, random)
@@ -58,7 +62,7 @@ class Pretrainer(nn.Module):
         if self.objective == "masked-lm":
             states = at(model.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state, slots)
             return F.linear(states * model.config.d_model**-0.5, model.shared.weight)
-        return F.linear(slot_states(model, input_ids, attention_mask, slots) * head_scale(model), model.lm_head.weight)
+        return F.linear(slot_states(model, input_ids, attention_mask, slots) * self._scale, model.lm_head.weight)
 
     def freeze(self, embeddings: bool, layers: int) -> None:
         """As `Tagger.freeze`."""
@@ -104,9 +108,7 @@ def _denoise(
     return examples, targets
 
 
-def _mask(
-    tokenizer: PreTrainedTokenizerBase, windows: Sequence[Window], masked: float, random: Random
-) -> Examples:
+def _mask(tokenizer: PreTrainedTokenizerBase, windows: Sequence[Window], masked: float, random: Random) -> Examples:
     """Devlin et al. 2019, section 3.1: of the subwords chosen 80% are masked, 10% changed at random, 10% left.
 
     A vocabulary without a mask, as mT5's, lends its first sentinel. At least one subword is chosen.

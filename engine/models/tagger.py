@@ -55,7 +55,7 @@ class Tagger(nn.Module):
 
 
 def freeze_bottom(model: PreTrainedModel, embeddings: bool, layers: int) -> None:
-    """Let the embeddings, or the encoder's bottom `layers` with them, have no gradient. Raises ModelError for too many."""
+    """Take the gradient from the embeddings, or from the encoder's bottom `layers` with them. See `Tagger.freeze`."""
     depth = model.config.num_hidden_layers
     if layers > depth:
         raise ModelError(f"freeze_layers={layers}: the encoder of {model.name_or_path!r} has {depth} layers.")

@@ -78,7 +78,8 @@ def make_windows(
     mark = 0 if sentinels is None else 1
     room = max_tokens - len(before) - len(after)
     if room < mark + 1:
-        raise ModelError(f"max_tokens={max_tokens}: a window needs at least {max_tokens - room + mark + 1} ids for one word")
+        needed = max_tokens - room + mark + 1
+        raise ModelError(f"max_tokens={max_tokens}: a window with one word needs at least {needed} ids")
     windows = []
     for index, pieces in enumerate(subwords([sentence.words for sentence in sentences])):
         pieces = [ids[: room - mark] for ids in pieces]

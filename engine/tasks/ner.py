@@ -41,9 +41,7 @@ def spans(tags: Sequence[str]) -> list[Span]:
     return found
 
 
-def count(
-    gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]
-) -> dict[str, tuple[int, int, int]]:
+def count(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, tuple[int, int, int]]:
     """Return (true positives, false positives, false negatives) per entity type met in the sentences, and for "ALL".
 
     `gold` and `predicted`: for each sentence its tags. Raises DataError where a sentence has more of one than of the

@@ -1,0 +1,272 @@
+"""A study as work: its cells, and the steps that they need. Cells share steps: equal recipes are one step.
+
+Pure: reads the versions of data and models, trains nothing, knows no store. The plan (`engine.plan`) takes away what
+the store has.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from engine.data.corpora import Dataset, open_dataset, pool_size, pool_version
+from engine.errors import DataError, StudyError
+from engine.fingerprint import fingerprint
+from engine.models import recipes
+from engine.models.sizes import checkpoint, describe
+from engine.spec import (
+    FORMS,
+    RECIPE_VERSION,
+    Cell,
+    Checkpoint,
+    DistillRecipe,
+    EvaluateRecipe,
+    FinetuneRecipe,
+    LabelRecipe,
+    PretrainRecipe,
+    Recipe,
+    Split,
+    StepRecipe,
+    Study,
+)
+from engine.store import slug
+
+PRETRAIN_SEED = 0  # one base model for all seeds, as one downloaded checkpoint would be
+
+
+@dataclass(frozen=True)
+class Step:
+    """One piece of work. `needs`: role -> the artifact that must be there first and fills the role."""
+
+    recipe: StepRecipe
+    about: str  # the readable part of the artifact's name
+    needs: tuple[tuple[str, str], ...] = ()
+    model: str = ""  # as the study names it: what the estimate of cost asks about
+
+    @property
+    def kind(self) -> str:
+        return self.recipe.kind
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint([self.kind, RECIPE_VERSION[self.kind], self.recipe])
+
+    @cached_property
+    def artifact(self) -> str:
+        return f"{self.kind}-{slug(self.about)}-{self.fingerprint}"
+
+
+@dataclass(frozen=True)
+class CellWork:
+    """A cell and the artifacts that its rows are made of.
+
+    `trained`: the finetune or distill step that was scored. `scored`: its evaluation on the target. `teacher`: its
+    teacher's on the same split. `on_sources`: the transferring model's on its sources' test splits.
+    """
+
+    cell: Cell
+    trained: str
+    scored: str
+    teacher: str | None
+    on_sources: tuple[str, ...]
+    train_data: tuple[str, ...]
+    pool_data: str | None
+    test_data: str
+
+    @cached_property
+    def key(self) -> str:
+        """Stands for the cell, whatever its recipe."""
+        return fingerprint(self.cell)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Stands for all that decides the cell's rows."""
+        return fingerprint([name.rpartition("-")[2] for name in (self.scored, self.teacher or "", *self.on_sources)])
+
+    @cached_property
+    def artifacts(self) -> tuple[str, ...]:
+        return (self.trained, self.scored, *((self.teacher,) if self.teacher else ()), *self.on_sources)
+
+    @property
+    def about(self) -> str:
+        cell = self.cell
+        volume = str(cell.volume) if cell.method == "teacher-student" else ""
+        return slug(cell.method, "+".join(cell.sources), cell.target, volume, f"s{cell.seed}")
+
+
+@dataclass
+class Graph:
+    """All steps of a study by artifact name, each after those it needs, and its cells."""
+
+    steps: dict[str, Step] = field(default_factory=dict)
+    cells: list[CellWork] = field(default_factory=list)
+
+    def closure(self, artifacts: tuple[str, ...]) -> Iterator[str]:
+        """Yield the artifacts and all that they need, each once."""
+        seen: set[str] = set()
+        waiting = list(artifacts)
+        while waiting:
+            name = waiting.pop()
+            if name not in seen:
+                seen.add(name)
+                yield name
+                waiting += [need for _, need in self.steps[name].needs]
+
+
+def expand(study: Study) -> list[Cell]:
+    """Return the study's cells, each once.
+
+    Volume 0 of teacher-student is its teacher, that is direct transfer, and direct transfer from a language to itself is
+    the in-language ceiling: such cells go by that name. Raises StudyError where an axis changes nothing, a model cannot
+    serve a form, or no cell is left.
+    """
+    if "teacher-student" not in study.methods and len(study.volumes) > 1:
+        raise StudyError(
+            f"axis volumes={','.join(map(str, study.volumes))} changes nothing: of methods={','.join(study.methods)} none "
+            "reads unlabeled text. Set volumes=0, or add teacher-student to the methods."
+        )
+    if study.methods == ("in-language",) and len(study.sources) > 1:
+        raise StudyError("axis sources changes nothing: in-language training has no source. Give one source set, or add a method.")
+    if study.methods == ("teacher-student",) and set(study.volumes) == {0}:
+        raise StudyError("methods=teacher-student with volumes=0: a student needs unlabeled text. Give a volume above 0.")
+    cells: dict[Cell, None] = {}
+    for dataset in study.dataset:
+        for model in study.model:
+            for form in study.form or (describe(model).form,):
+                _check_form(model, form)
+                for method, sources, target, volume, seed in _points(study):
+                    cells[Cell(
+                        study=study.name, task=study.task, dataset=dataset, model=checkpoint(model).name, form=form,
+                        method=method, sources=sources, target=target, volume=volume, seed=seed,
+                    )] = None  # fmt: skip
+    if not cells:
+        raise StudyError(
+            f"study {study.name!r} has no cells: a target needs a source set without it. sources="
+            f"{','.join('+'.join(s) for s in study.sources)}, targets={','.join(study.targets)}."
+        )
+    return list(cells)
+
+
+def _points(study: Study) -> Iterator[tuple[str, tuple[str, ...], str, int, int]]:
+    for seed in study.seeds:
+        for target in study.targets:
+            for method in study.methods:
+                if method == "in-language":
+                    yield method, (target,), target, 0, seed
+                    continue
+                for sources in study.sources:
+                    if sources == (target,):
+                        yield "in-language", sources, target, 0, seed
+                    elif method == "direct":
+                        yield method, sources, target, 0, seed
+                    else:
+                        for volume in study.volumes:
+                            yield (method if volume else "direct"), sources, target, volume, seed
+
+
+def _check_form(model: str, form: str) -> None:
+    if form == "slots" and describe(model).family == "encoder":
+        raise StudyError(
+            f"form=slots with model={model}: slots need an encoder-decoder with sentinels, as mT5. Use form=encoder "
+            f"(forms: {', '.join(FORMS)})."
+        )
+
+
+def compile_study(study: Study, data: str | None) -> Graph:
+    """Return the steps and cells of a study on the data of the folder `data`.
+
+    Every split that the study uses is read and checked here. Raises StudyError, DataError or ModelError where the study
+    cannot be run: an unknown dataset or split, a malformed file, a volume larger than the pool.
+    """
+    graph = Graph()
+    checkpoints = {checkpoint(model).name: model for model in study.model}
+    if len(checkpoints) < len(study.model):
+        raise StudyError(f"axis model={','.join(study.model)}: two folders have the same name. Rename one of them.")
+    datasets = {name: open_dataset(name, data, study.types, study.dropped_types) for name in study.dataset}
+    for cell in expand(study):
+        _Compiler(study, graph, datasets[cell.dataset], checkpoints[cell.model]).add(cell)
+    return graph
+
+
+class _Compiler:
+    """Adds the steps of one cell's dataset and model to a graph."""
+
+    def __init__(self, study: Study, graph: Graph, dataset: Dataset, model: str) -> None:
+        self.study, self.graph, self.dataset, self.model = study, graph, dataset, model
+        family = describe(model).family
+        self.recipe: Recipe = (study.recipes or recipes.FULL)[family]
+
+    def add(self, cell: Cell) -> None:
+        base, base_needs = self._base(cell.model)
+        train = tuple(self._split(code, "train") for code in cell.sources)
+        finetune = FinetuneRecipe(base, cell.form, train, self.recipe.finetune, cell.seed)
+        sources = "+".join(cell.sources)
+        teacher = self._step(finetune, f"{cell.model}-{sources}-s{cell.seed}", base_needs)
+        test = self._split(cell.target, "test")
+        on_target = self._evaluate(teacher, test)
+        on_sources = tuple(self._evaluate(teacher, self._split(code, "test")) for code in cell.sources)
+        work = CellWork(
+            cell, teacher.artifact, on_target.artifact, None, tuple(step.artifact for step in on_sources),
+            tuple(split.version for split in train), None, test.version,
+        )
+        if cell.method == "teacher-student":
+            student, pool = self._student(cell, teacher, base, base_needs)
+            work = replace(
+                work, trained=student.artifact, scored=self._evaluate(student, test).artifact,
+                teacher=on_target.artifact, pool_data=pool.version,
+            )
+        self.graph.cells.append(work)
+
+    def _base(self, model: str) -> tuple[Checkpoint | str, tuple[tuple[str, str], ...]]:
+        if self.recipe.pretrain is None:
+            return checkpoint(self.model), ()
+        data = tuple(self._split(code, "text") for code in self.recipe.pretrain.languages)
+        recipe = PretrainRecipe(checkpoint(self.model), data, self.recipe.pretrain, PRETRAIN_SEED)
+        step = self._step(recipe, model, ())
+        return step.fingerprint, (("base", step.artifact),)
+
+    def _student(
+        self, cell: Cell, teacher: Step, base: Checkpoint | str, base_needs: tuple[tuple[str, str], ...]
+    ) -> tuple[Step, Split]:
+        pool, volumes = self._pool(cell.target), self.study.volumes
+        about = f"{cell.model}-{'+'.join(cell.sources)}-{cell.target}"
+        label = self._step(
+            LabelRecipe(teacher.fingerprint, pool, max(volumes), self.recipe.distill.max_tokens, cell.seed),
+            f"{about}-{max(volumes)}-s{cell.seed}",
+            (("teacher", teacher.artifact),),
+        )
+        distill = DistillRecipe(
+            base, teacher.fingerprint, cell.form, pool, cell.volume, self.recipe.distill, cell.seed
+        )
+        needs = (("labels", label.artifact), *base_needs)
+        return self._step(distill, f"{about}-{cell.volume}-s{cell.seed}", needs), pool
+
+    def _evaluate(self, model: Step, test: Split) -> Step:
+        recipe = EvaluateRecipe(model.fingerprint, test, self.recipe.finetune.max_tokens)
+        about = f"{model.kind}-{model.about}-on-{test.language}"
+        return self._step(recipe, about, (("model", model.artifact),))
+
+    def _step(self, recipe: StepRecipe, about: str, needs: tuple[tuple[str, str], ...]) -> Step:
+        step = Step(recipe, about, needs, self.model)
+        return self.graph.steps.setdefault(step.artifact, step)
+
+    def _split(self, language: str, split: str) -> Split:
+        if split != "text":
+            self.dataset.size(language, split)  # reads and checks the whole file, once
+        version = self.dataset.version(language, split)
+        return self._named(language, split, version)
+
+    def _pool(self, language: str) -> Split:
+        split = self.study.pool
+        version = pool_version(self.dataset, language, split)
+        size = pool_size(self.dataset, language, split)
+        largest = max(self.study.volumes)
+        if size is not None and largest > size:
+            raise DataError(
+                f"volume {largest} is larger than the pool: {self.dataset.name} {language} {split} has {size} sentences "
+                "(those of dev and test left out). Lower the volume, or use pool='text' in the study."
+            )
+        return self._named(language, split, version)
+
+    def _named(self, language: str, split: str, version: str) -> Split:
+        types, dropped = tuple(sorted(self.study.types)), tuple(sorted(self.study.dropped_types))
+        return Split(self.dataset.name, language, split, version, types, dropped)

@@ -1,0 +1,155 @@
+"""The plan: study minus store. What is done, failed, missing and stale, what is left to run, and what that will cost.
+
+Imports neither torch nor ray.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from engine.graph import CellWork, Graph, Step
+from engine.models.sizes import describe
+from engine.spec import (
+    DistillRecipe,
+    FinetuneRecipe,
+    LabelRecipe,
+    PretrainRecipe,
+)
+from engine.store import Store
+from engine.work import TRAINING, Unit
+
+TOKENS_PER_SENTENCE = 40  # subwords of an average sentence in the corpora the engine was built on (10 in the sandbox)
+TEST_SENTENCES = 1_000
+GPU_FLOPS = 120e12  # what one A100 sustains on such models in bf16: about 40% of its 312e12
+CPU_FLOPS = 40e9  # what one CPU core sustains in fp32
+CPU_STEP_SECONDS = 0.04  # a tiny model's update on one core costs calls, not arithmetic
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every cell in exactly one of `done`, `failed`, `missing`, `stale`; and the steps left to run, in order."""
+
+    graph: Graph
+    done: list[CellWork]
+    failed: list[CellWork]
+    missing: list[CellWork]
+    stale: list[CellWork]
+    to_run: list[Step]
+    units: list[Unit]
+    unshared_steps: int
+    seconds: float
+    unshared_seconds: float
+
+    @property
+    def open(self) -> list[CellWork]:
+        """The cells without current rows."""
+        return [*self.failed, *self.missing, *self.stale]
+
+
+def make_plan(graph: Graph, store: Store, on_gpu: bool) -> Plan:
+    """Compare a study with the store. `on_gpu`: what the estimate of time is for."""
+    done, failed, missing, stale = _status(graph, store)
+    there = store.artifacts()
+    left = [*failed, *missing, *stale]
+    wanted = {name for work in left for name in graph.closure(work.artifacts)} - there
+    wanted = _without_inputs_of_the_done(graph, left, wanted, there)
+    to_run = [step for name, step in graph.steps.items() if name in wanted]
+    alone = [graph.steps[name] for work in left for name in graph.closure(work.artifacts) if name not in there]
+    return Plan(
+        graph, done, failed, missing, stale, to_run, _units(to_run, left, on_gpu), len(alone),
+        sum(seconds(step, on_gpu) for step in to_run), sum(seconds(step, on_gpu) for step in alone),
+    )
+
+
+def _status(graph: Graph, store: Store) -> tuple[list[CellWork], list[CellWork], list[CellWork], list[CellWork]]:
+    """Sort the cells by what results/ says of them, from file names alone."""
+    files: dict[str, list[tuple[str, bool]]] = {}
+    for file in store.row_files():
+        files.setdefault(file.cell, []).append((file.fingerprint, file.failed))
+    done, failed, missing, stale = [], [], [], []
+    for work in graph.cells:
+        rows = files.get(work.key, [])
+        if (work.fingerprint, False) in rows:
+            done.append(work)
+        elif (work.fingerprint, True) in rows:
+            failed.append(work)
+        else:
+            (stale if rows else missing).append(work)
+    return done, failed, missing, stale
+
+
+def _without_inputs_of_the_done(graph: Graph, left: list[CellWork], wanted: set[str], there: set[str]) -> set[str]:
+    """Leave out steps that only steps need which are done already: what they fed is there."""
+    needed: set[str] = set()
+    waiting = [name for work in left for name in work.artifacts if name in wanted]
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed.add(name)
+            waiting += [need for _, need in graph.steps[name].needs if need not in there]
+    return needed
+
+
+def _units(to_run: list[Step], left: Iterable[CellWork], on_gpu: bool) -> list[Unit]:
+    """Group the steps: a model's evaluations go with the training of it; the cells with the last of their steps."""
+    home: dict[str, str] = {}  # artifact -> name of the unit that makes it
+    members: dict[str, list[Step]] = {}
+    for step in to_run:
+        model = dict(step.needs).get("model")
+        unit = (home.get(model) or f"evaluate {model}") if step.kind == "evaluate" and model else step.artifact
+        home[step.artifact] = unit
+        members.setdefault(unit, []).append(step)
+    cells: dict[str, list[CellWork]] = {}
+    for work in left:
+        homes = [home[name] for name in work.artifacts if name in home]
+        # The scored model's unit comes last: a teacher's is always before its student's.
+        cells.setdefault(home.get(work.scored) or (homes[-1] if homes else "rows"), []).append(work)
+    units = []
+    for name in {**members, **cells}:
+        steps, finished = tuple(members.get(name, ())), tuple(cells.get(name, ()))
+        inputs = [need for step in steps for _, need in step.needs] + [a for work in finished for a in work.artifacts]
+        after = frozenset(home[need] for need in inputs if need in home and home[need] != name)
+        units.append(Unit(name, steps, finished, after, sum(seconds(step, on_gpu) for step in steps)))
+    return units
+
+
+def seconds(step: Step, on_gpu: bool) -> float:
+    """Estimate a step's time on one GPU (or one CPU core): operations over the rate a device sustains.
+
+    Training takes 6 operations a parameter and token, inference 2 (Kaplan et al. 2020, section 2.1); embeddings look up
+    and are not counted.
+    """
+    size, recipe = describe(step.model), step.recipe
+    body = size.body - (size.decoder if getattr(recipe, "form", "") == "encoder" else 0)
+    if isinstance(recipe, PretrainRecipe | FinetuneRecipe | DistillRecipe):
+        sentences, factor, calls = recipe.training.steps * recipe.training.batch_size, 6, recipe.training.steps
+    else:
+        sentences = recipe.volume if isinstance(recipe, LabelRecipe) else TEST_SENTENCES
+        factor, calls = 2, sentences / 64 / 2
+    rate = GPU_FLOPS if on_gpu else CPU_FLOPS
+    arithmetic = factor * body * sentences * TOKENS_PER_SENTENCE / rate
+    return arithmetic if on_gpu else max(arithmetic, calls * CPU_STEP_SECONDS)
+
+
+def summary(plan: Plan, on_gpu: bool, limit: int = 12) -> list[str]:
+    """Return the plan as lines of text: counts, names of stale and failed cells, what sharing saves, the cost."""
+    kinds = {kind: sum(step.kind == kind for step in plan.to_run) for kind in (*TRAINING, "label", "evaluate")}
+    kinds = {kind: number for kind, number in kinds.items() if number}
+    lines = [
+        f"{len(plan.graph.cells)} cells: {len(plan.done)} done, {len(plan.failed)} failed, {len(plan.missing)} missing, "
+        f"{len(plan.stale)} stale",
+        f"{len(plan.to_run)} to run" + (": " if kinds else "") + ", ".join(f"{n} {kind}" for kind, n in kinds.items()),
+    ]
+    if plan.to_run:
+        saved = 1 - plan.seconds / plan.unshared_seconds
+        lines.append(
+            f"sharing: {plan.unshared_steps} steps if each cell did its own, {len(plan.to_run)} shared; it saves "
+            f"{saved:.0%} of the time"
+        )
+        device = f"GPU-hours (A100 at {GPU_FLOPS / 1e12:.0f} TFLOP/s)" if on_gpu else "CPU-core-hours"
+        lines.append(f"estimated cost: {plan.seconds / 3600:.2f} {device}")
+    for status in ("stale", "failed"):
+        cells = getattr(plan, status)
+        lines += [f"  {status}: {work.cell}" for work in cells[:limit]]
+        if len(cells) > limit:
+            lines.append(f"  ... and {len(cells) - limit} more {status}")
+    return lines

@@ -1,0 +1,157 @@
+"""The schedule: Ray Tune gives every ready unit to a worker; a finished unit releases others.
+
+Ray is imported here and in `engine.train.distributed` only. Nothing here is kept: the store is the truth, and a run
+that was killed is planned anew.
+"""
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from engine.errors import StudyError
+from engine.spec import Resources, Site
+from engine.store import Store
+from engine.work import Outcome, Unit, failed_row, run_unit
+
+Progress = Callable[["State"], None]
+
+
+@dataclass
+class State:
+    """What the units are doing: names by state. A blocked unit needs one that failed; it never runs."""
+
+    units: dict[str, Unit]
+    running: dict[str, Unit] = field(default_factory=dict)  # by trial
+    done: set[str] = field(default_factory=set)
+    failed: dict[str, str] = field(default_factory=dict)  # step or unit -> error
+
+    def waiting(self) -> list[Unit]:
+        """Units not begun, those with most work behind them first."""
+        begun = self.done | {unit.name for unit in self.running.values()}
+        return [unit for name, unit in self.units.items() if name not in begun]
+
+
+class _Releases(Searcher):
+    """A Tune searcher that suggests no hyperparameters but the next ready unit."""
+
+    def __init__(self, state: State, store: Store, progress: Progress) -> None:
+        super().__init__(metric="made", mode="max")
+        self.state, self.store, self.progress = state, store, progress
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        waiting = self.state.waiting()
+        if not waiting and not self.state.running:
+            return Searcher.FINISHED
+        for unit in waiting:
+            if unit.after <= self.state.done:
+                self.state.running[trial_id] = unit
+                self.progress(self.state)
+                return {"unit": unit.name}
+        return None if waiting or self.state.running else Searcher.FINISHED
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        unit = self.state.running.pop(trial_id, None)
+        if unit is None:
+            return
+        failed = dict((result or {}).get("failed", {}))
+        if error or result is None:
+            lost = "its worker was lost (killed, or out of memory)"
+            failed |= {step.artifact: lost for step in unit.steps if not self.store.has(step.artifact)}
+        self.state.failed |= failed
+        self._write_failed(unit, failed)
+        self.state.done.add(unit.name)
+        self.progress(self.state)
+
+    def _write_failed(self, unit: Unit, failed: dict[str, str]) -> None:
+        """Write a row for each cell of the unit that could not be finished, with the error of the first step to fail."""
+        for work in unit.cells:
+            missing = [name for name in work.artifacts if not self.store.has(name)]
+            if missing:
+                cause = next(iter(failed.values()), None) or next(iter(self.state.failed.values()), "unknown")
+                self.store.write_rows(work.about, work.key, work.fingerprint, failed_row(work, cause))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the store knows what is done."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+
+class _Worker(tune.Trainable):
+    """A warm worker: runs one unit, then waits for the next, with its imports and data still loaded."""
+
+    def setup(self, config: dict[str, Any], units: dict[str, Unit], address: str, site: Site) -> None:
+        import torch
+
+        torch.set_num_threads(site.resources.threads)
+        self.units, self.store, self.site = units, Store(address), site
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        return True
+
+    def step(self) -> dict[str, Any]:
+        outcome: Outcome = run_unit(self.units[self.config["unit"]], self.store, self.site)
+        return {"made": len(outcome.made), "failed": outcome.failed, "done": True}
+
+
+def start_ray(address: str | None, local: bool, jobs: int | None) -> int:
+    """Connect to a cluster, or start Ray on this machine. Return how many one-worker units fit at once.
+
+    Raises StudyError where neither --local nor --address was given and there is no GPU here.
+    """
+    if not local and address is None and not _gpus():
+        raise StudyError(
+            "no GPU on this machine and no cluster address. On a laptop add --local (the study's local form, on the CPU); "
+            "on a cluster run from its head with --address auto (see cluster.yaml)."
+        )
+    # The driver keeps its working folder on every worker of this machine, so that relative paths hold.
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        settings |= {"num_cpus": jobs or os.cpu_count(), "include_dashboard": False}
+    ray.init(address=address, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}}, **settings)
+    cluster = ray.cluster_resources()
+    return jobs or int(cluster.get("GPU", 0) or cluster.get("CPU", 1))
+
+
+def run_units(units: list[Unit], store: Store, site: Site, at_once: int, progress: Progress) -> State:
+    """Run all units, several at once, each after those it needs. Return what became of them."""
+    state = State({unit.name: unit for unit in units})
+    resources = site.resources
+    trainable = tune.with_parameters(_Worker, units=state.units, address=store.address, site=site)
+    with tempfile.TemporaryDirectory(prefix="sprachbund-tune-") as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, _trial_resources(resources)),
+            tune_config=tune.TuneConfig(
+                search_alg=_Releases(state, store, progress),
+                num_samples=-1,
+                max_concurrent_trials=max(1, at_once // (max(1, resources.workers))),
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                storage_path=scratch, name="units", verbose=0, failure_config=tune.FailureConfig(max_failures=1)
+            ),
+        )
+        tuner.fit()
+    return state
+
+
+def _trial_resources(resources: Resources) -> dict[str, float]:
+    """What a unit's own process takes. One with several workers only waits for them; Ray Train reserves theirs."""
+    if resources.workers > 1:
+        return {"CPU": 0}
+    return {"CPU": resources.threads} | ({"GPU": resources.gpus} if resources.gpus else {})
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()

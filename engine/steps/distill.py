@@ -1,0 +1,34 @@
+"""Distill: soft labels on unlabeled target text -> a student (Wu et al. 2020, Single-TS). Gold tags are never read."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.data.corpora import read_pool
+from engine.data.sampling import nested_subset
+from engine.models.load import new_tagger
+from engine.spec import DistillRecipe, Site
+from engine.steps.base import start
+from engine.steps.figures import of_training
+from engine.steps.label import read_labels
+from engine.tasks.ner import tag_set
+from engine.train.loop import Backend
+from engine.train.losses import kl, mse
+from engine.train.tagging import fit, save_trained
+
+LOSSES = {"mse": mse, "kl": kl}
+
+
+def run(
+    recipe: DistillRecipe, inputs: Mapping[str, Path], out: Path, site: Site, backend: Backend
+) -> dict[str, Any]:
+    """Train a student that starts from the base, as its teacher did: from the teacher itself it had nothing to learn."""
+    pool = read_pool(recipe.pool, site.data)
+    sentences = [pool[i] for i in nested_subset(pool, recipe.volume, recipe.seed)]
+    labels = read_labels(inputs["labels"], recipe.volume)
+    checkpoint = start(recipe.base, inputs, site)
+    student = new_tagger(checkpoint, recipe.form, tag_set(recipe.pool.types), recipe.seed)
+    loss = LOSSES[recipe.training.loss]
+    log = fit(student, sentences, labels, loss, recipe.training, recipe.seed, site.resources.micro_batch, backend)
+    save_trained(student, checkpoint, recipe.seed, backend, out)
+    return of_training(log)

@@ -1,0 +1,42 @@
+"""Evaluate: a tagger and a labeled split -> span counts per entity type, and per sentence with its predicted tags."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from engine.data.corpora import read_split
+from engine.models.load import load_tagger
+from engine.models.predict import decode, probabilities
+from engine.spec import EvaluateRecipe, Site
+from engine.tasks.ner import ALL, count
+from engine.train.loop import Backend
+
+COUNTS = "counts.parquet"
+SENTENCES = "sentences.parquet"
+
+
+def run(
+    recipe: EvaluateRecipe, inputs: Mapping[str, Path], out: Path, site: Site, backend: Backend
+) -> dict[str, Any]:
+    """Write counts.parquet (one row a type and ALL) and sentences.parquet (for a paired bootstrap without a rerun)."""
+    sentences = read_split(recipe.data, site.data)
+    tagger = load_tagger(inputs["model"]).to(backend.device)
+    answers = probabilities(tagger, sentences, max_tokens=recipe.max_tokens, batch_size=64)
+    predicted = decode(answers, tagger.tags)
+    gold = [sentence.tags or () for sentence in sentences]
+    total = count(gold, predicted)
+    rows = [(kind, *total.get(kind, (0, 0, 0))) for kind in (*sorted(recipe.data.types), ALL)]
+    pl.DataFrame(rows, schema=["entity_type", "tp", "fp", "fn"], orient="row").write_parquet(out / COUNTS)
+    single = [count([right], [answer])[ALL] for right, answer in zip(gold, predicted, strict=True)]
+    pl.DataFrame(
+        {
+            "sentence": range(len(sentences)),
+            "tp": [tp for tp, _, _ in single],
+            "fp": [fp for _, fp, _ in single],
+            "fn": [fn for _, _, fn in single],
+            "predicted": predicted,
+        }
+    ).write_parquet(out / SENTENCES)
+    return {"sentences": len(sentences)}

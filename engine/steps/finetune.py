@@ -1,0 +1,32 @@
+"""Finetune: labeled text of one or several languages -> a tagger (a teacher, or the in-language ceiling)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.data.corpora import read_split
+from engine.models.load import new_tagger
+from engine.spec import FinetuneRecipe, Site
+from engine.steps.base import start
+from engine.steps.figures import of_training
+from engine.tasks.ner import tag_set
+from engine.train.loop import Backend
+from engine.train.losses import cross_entropy
+from engine.train.tagging import fit, save_trained
+
+
+def run(
+    recipe: FinetuneRecipe, inputs: Mapping[str, Path], out: Path, site: Site, backend: Backend
+) -> dict[str, Any]:
+    """Train a new tagger with cross-entropy on the gold tags. Several languages are pooled: each sentence counts once."""
+    sentences = [sentence for split in recipe.data for sentence in read_split(split, site.data)]
+    tags = tag_set(recipe.data[0].types)
+    number = {tag: index for index, tag in enumerate(tags)}
+    labels = [[number[tag] for tag in sentence.tags or ()] for sentence in sentences]
+    checkpoint = start(recipe.base, inputs, site)
+    tagger = new_tagger(checkpoint, recipe.form, tags, recipe.seed)
+    log = fit(
+        tagger, sentences, labels, cross_entropy, recipe.training, recipe.seed, site.resources.micro_batch, backend
+    )
+    save_trained(tagger, checkpoint, recipe.seed, backend, out)
+    return of_training(log)

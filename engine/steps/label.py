@@ -1,0 +1,41 @@
+"""Label: a teacher and a pool -> soft labels, a distribution over the tags at each word.
+
+Done once for the study's largest volume. Subsets are nested, so the students of smaller volumes read a prefix.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.data.corpora import read_pool
+from engine.data.sampling import nested_subset
+from engine.models.load import load_tagger
+from engine.models.predict import probabilities
+from engine.spec import LabelRecipe, Site
+from engine.train.loop import Backend
+
+FILE = "labels.npz"
+
+
+def run(
+    recipe: LabelRecipe, inputs: Mapping[str, Path], out: Path, site: Site, backend: Backend
+) -> dict[str, Any]:
+    """Write float16 probabilities (words of all sentences, K) and each sentence's first row, in the subset's order."""
+    pool = read_pool(recipe.pool, site.data)
+    chosen = [pool[i] for i in nested_subset(pool, recipe.volume, recipe.seed)]
+    tagger = load_tagger(inputs["teacher"]).to(backend.device)
+    answers = probabilities(tagger, chosen, max_tokens=recipe.max_tokens, batch_size=64)
+    starts = np.cumsum([0, *(len(answer) for answer in answers)])
+    np.savez(out / FILE, probabilities=np.concatenate(answers).astype(np.float16), starts=starts)
+    return {"sentences": len(chosen), "words": int(starts[-1])}
+
+
+def read_labels(folder: Path, volume: int) -> list[np.ndarray]:
+    """Return the soft labels of the first `volume` sentences: float32 (words, K) each, rows summing to 1."""
+    with np.load(folder / FILE, allow_pickle=False) as file:
+        starts = file["starts"][: volume + 1]
+        rows = file["probabilities"][: starts[-1]].astype(np.float32)
+    rows /= rows.sum(axis=-1, keepdims=True)  # what float16 rounded off
+    return [rows[start:stop] for start, stop in zip(starts, starts[1:], strict=False)]

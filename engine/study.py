@@ -1,0 +1,203 @@
+"""The command line `python -m engine.study FILE`: load, plan, run, report to the terminal. Nothing else lives here.
+
+Exit codes: 0 all done, 1 some cells failed, 2 the request was wrong.
+"""
+
+import argparse
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+import engine
+from engine.data.corpora import leaks, open_dataset
+from engine.errors import SprachbundError, StudyError
+from engine.graph import compile_study
+from engine.models.sizes import checkpoint
+from engine.plan import Plan, make_plan, summary
+from engine.spec import AXES, Resources, Site, Study, parse_axis
+from engine.store import Store
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    options = _parser().parse_args(arguments)
+    console = Console(stderr=False, highlight=False, soft_wrap=True)
+    try:
+        return _run(options, console)
+    except SprachbundError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m engine.study", description="Run a study of cross-lingual transfer.")
+    parser.add_argument("file", help="a Python file that defines `study` (and `local` for --local)")
+    parser.add_argument("--local", action="store_true", help="single-node mode: the study's local form, CPU allowed")
+    parser.add_argument("--plan", action="store_true", help="say what is done and what is left, and stop")
+    parser.add_argument("--out", help="folder or URL of the store; runs/<study name> if not given")
+    parser.add_argument("--set", action="append", default=[], metavar="AXIS=V1,V2", help=f"axes: {', '.join(AXES)}")
+    parser.add_argument("--data", help="folder with ner/<dataset>/<iso>/*.conll and text/<iso>.txt")
+    parser.add_argument("--address", help="address of a Ray cluster, such as auto")
+    parser.add_argument("--jobs", type=int, help="most steps at once; as many as fit if not given")
+    return parser
+
+
+def _run(options: argparse.Namespace, console: Console) -> int:
+    if options.jobs is not None and options.jobs < 1:
+        raise StudyError(f"--jobs {options.jobs}: must be at least 1")
+    study = load_study(Path(options.file), options.local)
+    study = study.varied(**_overrides(options.set))
+    graph = compile_study(study, options.data)
+    store = Store(options.out or f"runs/{study.name}")
+    on_gpu = not options.local
+    plan = make_plan(graph, store, on_gpu)
+    console.print(f"[bold]{study.name}[/bold]: {study.question}")
+    for line in [*_warnings(study, options.data), *summary(plan, on_gpu)]:
+        console.print(line, markup=False)
+    if options.plan:
+        return 0
+    if plan.open:
+        _execute(plan, study, store, options, console)
+        plan = make_plan(graph, store, on_gpu)
+    store.write_study(study.name, _summary(study, plan, options))
+    return _conclude(plan, study, store, console)
+
+
+def load_study(file: Path, local: bool) -> Study:
+    """Load `study` (or, with `local`, `local`) from a study file. Raises StudyError where the file does not give one."""
+    if not file.is_file():
+        raise StudyError(f"{file}: no such study file. Give the path of a Python file that defines `study`.")
+    spec = importlib.util.spec_from_file_location("study_file", file)
+    if spec is None or spec.loader is None:
+        raise StudyError(f"{file}: not a Python file. A study file ends in .py and defines `study`.")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except SprachbundError as error:
+        raise StudyError(f"{file}: {error}") from error
+    except Exception as error:  # a study file is the user's code and may raise anything
+        line = next((f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename == str(file)), None)
+        raise StudyError(f"{file}, line {line or '?'}: the study file raised {type(error).__name__}: {error}") from error
+    name = "local" if local else "study"
+    found = getattr(module, name, None)
+    if not isinstance(found, Study):
+        has = "nothing by that name" if found is None else f"a {type(found).__name__}"
+        raise StudyError(
+            f"{file}: `{name}` must be an engine.spec.Study, and the file defines {has}."
+            + (" Add `local = study.varied(...)` for --local, or run without it." if local else "")
+        )
+    return found
+
+
+def _overrides(settings: list[str]) -> dict[str, Any]:
+    """The axes given by --set. A model brings its own form, unless one is set."""
+    changes: dict[str, Any] = {}
+    for text in settings:
+        axis, values = parse_axis(text)
+        if axis in changes:
+            raise StudyError(f"--set {axis} is given twice. List its values once, separated by commas.")
+        changes[axis] = values
+    if "model" in changes:
+        changes.setdefault("form", ())
+    return changes
+
+
+def _warnings(study: Study, data: str | None) -> list[str]:
+    """What a reader of the results should know: test sentences that stand in a train split."""
+    lines = []
+    for name in study.dataset:
+        dataset = open_dataset(name, data, study.types, study.dropped_types)
+        for target in study.targets:
+            if number := leaks(dataset, target):
+                lines.append(f"warning: {name} {target}: {number} test sentences stand in its train split too")
+    return lines
+
+
+def _execute(plan: Plan, study: Study, store: Store, options: argparse.Namespace, console: Console) -> None:
+    from engine.schedule import State, run_units, start_ray  # Ray takes seconds to import; --plan does without
+
+    resources = study.resources or Resources(gpus=0 if options.local else 1)
+    models = {checkpoint(name).name: str(Path(name).resolve()) for name in study.model if Path(name).is_dir()}
+    site = Site(data=options.data and str(Path(options.data).resolve()), models=models, resources=resources)
+    store.probe()
+    at_once = start_ray(options.address, options.local, options.jobs)
+    console.print(f"store: {store.address}; {at_once} at once")
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
+               TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=console, refresh_per_second=2) as bar:
+        total = sum(unit.cost for unit in plan.units) or 1.0
+        task = bar.add_task("starting", total=total)
+
+        def show(state: State) -> None:
+            done = sum(state.units[name].cost for name in state.done)
+            running = len(state.running)
+            waiting = len(state.units) - len(state.done) - running
+            text = f"steps: {_steps(state, state.done)} done, {running} running, {waiting} waiting"
+            bar.update(task, description=text + (f", {len(state.failed)} failed" if state.failed else ""), completed=done)
+
+        run_units(plan.units, store, site, at_once, show)
+
+
+def _steps(state: Any, names: set[str]) -> int:
+    return sum(len(state.units[name].steps) for name in names)
+
+
+def _summary(study: Study, plan: Plan, options: argparse.Namespace) -> dict[str, Any]:
+    """What the report says of the study, besides its rows."""
+    axes = {axis: [("+".join(v) if isinstance(v, tuple) else v) for v in getattr(study, axis)] for axis in AXES}
+    return {
+        "question": study.question,
+        "hypothesis": study.hypothesis,
+        "axes": axes,
+        "pool": study.pool,
+        "local": options.local,
+        "plan": {
+            "cells": len(plan.graph.cells),
+            **{status: len(getattr(plan, status)) for status in ("done", "failed", "missing", "stale")},
+            "steps": len(plan.graph.steps),
+        },
+    }
+
+
+def _conclude(plan: Plan, study: Study, store: Store, console: Console) -> int:
+    """Print the table and the failures; return the exit code."""
+    frame = engine.results(store.address)
+    console.print(_table(frame, study))
+    for work in plan.open:
+        error = frame.filter((frame["fingerprint"] == work.fingerprint) & (frame["status"] == "failed"))["error"]
+        console.print(f"failed: {work.cell}: {error[0] if len(error) else 'no result'}", markup=False)
+    console.print(f"results: {store.address}/results/*.parquet   report: python -m analysis.report {store.address}")
+    return 1 if plan.open else 0
+
+
+def _table(frame: Any, study: Study) -> Table:
+    """F1 by target and volume: mean over seeds, and their standard deviation."""
+    import polars as pl
+
+    done = frame.filter((pl.col("entity_type") == "ALL") & (pl.col("status") == "done") & (pl.col("study") == study.name))
+    keys = ["dataset", "model", "form", "method", "sources", "target", "volume"]
+    rows = done.group_by(keys).agg(
+        pl.col("f1").mean().alias("mean"), pl.col("f1").std().alias("sd"), pl.len().alias("seeds"),
+        pl.col("source_f1").mean(), pl.col("collapsed").sum(),
+    ).sort(keys)  # fmt: skip
+    table = Table(title="span F1 on test, mean over seeds (standard deviation)", title_justify="left")
+    for column in ("model", "method", "source", "target", "volume", "F1", "seeds", "source F1", "collapsed"):
+        table.add_column(column)
+    for row in rows.iter_rows(named=True):
+        spread = f" ({row['sd']:.3f})" if row["sd"] is not None else ""
+        table.add_row(
+            f"{row['model']} {row['form']}", row["method"], "+".join(row["sources"]), row["target"],
+            str(row["volume"]) if row["method"] != "in-language" else "-", f"{row['mean']:.3f}{spread}",
+            str(row["seeds"]), f"{row['source_f1']:.3f}", str(row["collapsed"] or ""),
+        )  # fmt: skip
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""Training a tagger on words with labels, hard or soft: what fine-tuning and distillation have in common."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor, nn
+
+from engine.data.sentences import Sentence
+from engine.models.load import new_tagger
+from engine.models.tagger import Tagger
+from engine.spec import Training
+from engine.train.batches import Batch, updates, words_per_update
+from engine.train.loop import Backend, TrainingLog, train
+
+Loss = Callable[[Tensor, Tensor, Tensor, float], Tensor]  # as in engine.train.losses
+
+
+def fit(
+    tagger: Tagger,
+    sentences: Sequence[Sentence],
+    labels: Sequence[Sequence[int] | np.ndarray],
+    loss: Loss,
+    training: Training,
+    seed: int,
+    micro_batch: int,
+    backend: Backend,
+) -> TrainingLog:
+    """Train `tagger` in place. `labels`: for each sentence its words' tag ids, or float32 (words, K) probabilities."""
+    tagger.freeze(training.freeze_embeddings, training.freeze_layers)
+    windows = tagger.windows(sentences, training.max_tokens)
+    targets = [labels[w.sentence][w.start : w.start + len(w.slots)] for w in windows]
+    normaliser = words_per_update(windows, training.batch_size)
+    batches = updates(
+        windows, targets, tagger.tokenizer.pad_token_id, training, seed, backend.rank, backend.world, micro_batch
+    )
+
+    def batch_loss(model: nn.Module, batch: Batch) -> Tensor:
+        logits = model(batch.input_ids, batch.attention_mask, batch.slots)
+        return loss(logits, batch.targets, batch.mask, normaliser)
+
+    return train(tagger, batches, batch_loss, training, backend, seed)
+
+
+def save_trained(tagger: Tagger, checkpoint: str, seed: int, backend: Backend, out: Path) -> None:
+    """Write the trained tagger to `out` on rank 0. Every worker calls it, for ZeRO 3 gathers the weights from all."""
+    weights = backend.weights()
+    if backend.rank == 0:
+        whole = tagger if backend.world == 1 else new_tagger(checkpoint, tagger.form, tagger.tags, seed)
+        whole.load_state_dict(weights)
+        whole.save(out)

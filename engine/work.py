@@ -1,0 +1,201 @@
+"""Doing the work: one step, one unit of steps, a cell's rows. No Ray here: the same code runs in a Ray worker, in a
+test, or on a bare GPU machine.
+"""
+
+import importlib
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from engine.fingerprint import canonical
+from engine.graph import CellWork, Step
+from engine.spec import RECIPE_VERSION, Resources, Site
+from engine.store import Store, digest
+from engine.tasks.ner import f1
+
+TRAINING = ("pretrain", "finetune", "distill")
+COLLAPSED = 0.05  # F1 below which a run counts as collapsed
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What one worker does in one go: a training step with the evaluations of its model, and the cells they finish."""
+
+    name: str
+    steps: tuple[Step, ...]
+    cells: tuple[CellWork, ...] = ()
+    after: frozenset[str] = frozenset()  # names of the units that must be done before
+    cost: float = 0.0
+
+
+@dataclass
+class Outcome:
+    """What became of a unit: the artifacts made, and for each that failed its error."""
+
+    made: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def run_unit(unit: Unit, store: Store, site: Site) -> Outcome:
+    """Do the steps that the store lacks, then write the rows of the cells whose artifacts are all there.
+
+    A failing step leaves the others alone: its traceback goes to `<out>/artifacts/<step>.log`, its error to the outcome.
+    """
+    outcome = Outcome()
+    for step in unit.steps:
+        if store.has(step.artifact) or any(need in outcome.failed for _, need in step.needs):
+            continue
+        try:
+            run_step(step, store, site)
+            outcome.made.append(step.artifact)
+        except Exception as error:  # whatever a step raises is its cells' result; the other cells go on
+            outcome.failed[step.artifact] = f"{type(error).__name__}: {error}"
+            store.write_log(step.artifact, traceback.format_exc())
+    for work in unit.cells:
+        if all(store.has(artifact) for artifact in work.artifacts):
+            store.write_rows(work.about, work.key, work.fingerprint, rows_of(work, store))
+    return outcome
+
+
+def run_step(step: Step, store: Store, site: Site) -> None:
+    """Run one step and publish its artifact; over several workers where the site's resources say so."""
+    if step.kind in TRAINING and site.resources.workers > 1:
+        from engine.train.distributed import run
+
+        storage = f"{store.address}/artifacts/.run-{step.artifact}"
+        run(_in_worker, (step, store.address, site), site.resources, storage)
+        return
+    from engine.train.loop import PlainBackend
+
+    run_with(step, store, site, PlainBackend())
+
+
+def run_with(step: Step, store: Store, site: Site, backend: Any) -> dict[str, Any]:
+    """Run one step as one worker of `backend`; rank 0 publishes. Return the figures of its record."""
+    kind = importlib.import_module(f"engine.steps.{step.kind}")
+    started = datetime.now(UTC)
+    clock = time.perf_counter()
+    with ExitStack() as stack:
+        inputs = {role: stack.enter_context(store.fetch(artifact)) for role, artifact in step.needs}
+        out = stack.enter_context(store.scratch(step.artifact))
+        figures = kind.run(step.recipe, inputs, out, site, backend)
+        if backend.rank == 0:
+            figures = {"wall_seconds": time.perf_counter() - clock} | figures
+            store.publish(step.artifact, out, _record(step, figures, started, site.resources))
+    return figures
+
+
+def _in_worker(payload: tuple[Step, str, Site], backend: Any) -> dict[str, Any]:
+    step, address, site = payload
+    return run_with(step, Store(address), site, backend)
+
+
+def _record(step: Step, figures: Mapping[str, Any], started: datetime, resources: Resources) -> dict[str, Any]:
+    """A step's record: what it is (identity), what it gave (figures), how it came about (provenance)."""
+    return {
+        "kind": step.kind,
+        "fingerprint": step.fingerprint,
+        "recipe_version": RECIPE_VERSION[step.kind],
+        "recipe": canonical(step.recipe),
+        "needs": dict(step.needs),
+        "figures": dict(figures),
+        "provenance": {
+            "started": started.isoformat(),
+            "host": socket.gethostname(),
+            "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
+            "python": sys.version.split()[0],
+            "git": git_revision(),
+            "versions": {name: _version(name) for name in ("torch", "transformers", "deepspeed", "ray", "numpy")},
+            "resources": canonical(resources),
+        },
+    }
+
+
+def git_revision() -> str | None:
+    """The commit of the engine's code, with "+" where files were changed; None outside a git checkout."""
+    folder = Path(__file__).parent
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def rows_of(work: CellWork, store: Store) -> list[dict[str, Any]]:
+    """Return a finished cell's rows, one an entity type and one for ALL, under the store's column names."""
+    scored = _counts(work.scored, store)
+    teacher = _counts(work.teacher, store) if work.teacher else {}
+    trained = store.record(work.trained)
+    figures = trained["figures"]
+    shared = identity(work) | {
+        "sentences": store.record(work.scored)["figures"]["sentences"],
+        "parse_failures": 0,
+        "collapsed": f1(*scored["ALL"])[2] < COLLAPSED,
+        "source_f1": _pooled_f1([_counts(name, store)["ALL"] for name in work.on_sources]),
+        **{name: figures[name] for name in ("updates", "tokens", "seconds", "peak_memory")},
+        "status": "done",
+        "recipe_version": trained["recipe_version"],
+    }
+    return [shared | _row(kind, scored[kind], teacher.get(kind)) for kind in scored]
+
+
+def failed_row(work: CellWork, error: str) -> list[dict[str, Any]]:
+    """Return the one row of a cell that failed: no scores, never a zero."""
+    return [identity(work) | {"entity_type": "ALL", "status": "failed", "error": error}]
+
+
+def identity(work: CellWork) -> dict[str, Any]:
+    """The columns that say which cell a row belongs to, and what it was made from."""
+    cell = work.cell
+    return {
+        "study": cell.study, "task": cell.task, "dataset": cell.dataset, "model": cell.model, "form": cell.form,
+        "method": cell.method, "sources": list(cell.sources), "n_sources": len(cell.sources), "target": cell.target,
+        "volume": cell.volume, "shots": cell.shots, "perturbation": cell.perturbation, "seed": cell.seed,
+        "train_data": digest(*work.train_data), "pool_data": work.pool_data and digest(work.pool_data),
+        "test_data": digest(work.test_data), "fingerprint": work.fingerprint, "finished": datetime.now(UTC),
+    }  # fmt: skip
+
+
+def _row(kind: str, counts: tuple[int, int, int], teacher: tuple[int, int, int] | None) -> dict[str, Any]:
+    tp, fp, fn = counts
+    precision, recall, score = f1(tp, fp, fn)
+    row: dict[str, Any] = {
+        "entity_type": kind, "tp": tp, "fp": fp, "fn": fn, "entities": tp + fn, "precision": precision,
+        "recall": recall, "f1": score,
+    }  # fmt: skip
+    if teacher is not None:
+        names = ("teacher_precision", "teacher_recall", "teacher_f1")
+        row |= dict(zip(names, f1(*teacher), strict=True))
+        row["gain"] = score - row["teacher_f1"]
+    return row
+
+
+def _counts(artifact: str, store: Store) -> dict[str, tuple[int, int, int]]:
+    with store.fetch(artifact) as folder:
+        rows = pl.read_parquet(folder / "counts.parquet").rows()
+    return {kind: (tp, fp, fn) for kind, tp, fp, fn in rows}
+
+
+def _pooled_f1(counts: Sequence[tuple[int, int, int]]) -> float:
+    tp, fp, fn = (sum(column) for column in zip(*counts, strict=True))
+    return f1(tp, fp, fn)[2]

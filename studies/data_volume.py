@@ -1,0 +1,41 @@
+"""Does more unlabeled target text help, and for which language pairs? (the volume half of question Q3)
+
+Hypothesis: the span F1 of a single-source student (Wu et al. 2020) rises with the logarithm of the number of
+unlabeled target sentences and then saturates; how much it gains over its teacher falls with the distance between
+source and target. The number of updates is the same at every volume, so that volume is not confounded with compute,
+and the volumes are nested, so that the curves are paired.
+
+    python -m engine.study studies/data_volume.py --plan          full scale, on a cluster
+    python -m engine.study studies/data_volume.py --local         the local form, on a laptop, with made languages
+"""
+
+from engine.models import recipes
+from engine.spec import Study
+
+study = Study(
+    name="data_volume",
+    question="Does more unlabeled target text help teacher-student NER, and for which language pairs?",
+    hypothesis="Student F1 rises with log volume and saturates; the gain over the teacher falls with distance.",
+    dataset="wikiann",
+    model="google/mt5-base",
+    methods=("direct", "teacher-student", "in-language"),
+    sources=("ara", "deu", "eng", "hin", "ind", "rus", "spa", "tur"),
+    targets=(
+        "afr", "ben", "bre", "cym", "est", "eus", "fin", "hun", "jav", "kat", "mal", "msa", "swa", "tam", "tgl", "yor",
+    ),
+    volumes=(0, 100, 1_000, 10_000, 30_000, 100_000),
+    seeds=(0, 1, 2, 3, 4),
+    pool="text",
+)  # fmt: skip
+
+local = study.varied(
+    dataset="sandbox",
+    model="tiny",
+    methods=("direct", "teacher-student", "in-language"),
+    sources="x-eng",
+    targets=("x-nld", "x-rus", "x-swa"),
+    volumes=(0, 100, 400, 1_600),
+    seeds=(0, 1, 2),
+    pool="train",
+    recipes=recipes.LOCAL,
+)
