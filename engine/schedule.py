@@ -77,6 +77,10 @@ class _Releases(Searcher):
                 cause = next(iter(failed.values()), None) or next(iter(self.state.failed.values()), "unknown")
                 self.store.write_rows(work.about, work.key, work.fingerprint, failed_row(work, cause))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its parts to resume from them; we plan anew, and a live display cannot be pickled."""
+        return {}
+
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the store knows what is done."""
 

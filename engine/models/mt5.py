@@ -31,8 +31,6 @@ WORDS = {
     "I-LOC": "▁location",
     "B-ORG": "▁Organization",
     "I-ORG": "▁organization",
-    "B-DATE": "▁Date",
-    "I-DATE": "▁date",
 }
 
 

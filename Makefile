@@ -1,0 +1,21 @@
+# `make study` and `make test` set everything up first. The plain commands stand in the README.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: study test lint
+
+.venv/done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch .venv/done
+
+study: .venv/done
+	$(BIN)/python -m engine.study studies/data_volume.py --local
+	$(BIN)/python -m analysis.report runs/data_volume
+
+test: .venv/done
+	$(BIN)/python -m pytest -q
+
+lint: .venv/done
+	$(BIN)/ruff check .

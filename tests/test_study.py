@@ -1,0 +1,159 @@
+"""The command line as a user meets it: a small real study run by Ray, run again, extended, broken and reported."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import engine
+
+ROOT = Path(__file__).resolve().parents[1]
+STUDY = '''
+from engine.spec import Distillation, Pretraining, Recipe, Study, Training
+
+small = dict(steps=12, batch_size=16, learning_rate=3e-3)
+local = study = Study(
+    name="small", question="Does it run?", hypothesis="It does.", dataset="sandbox", model="tiny",
+    sources="x-eng", targets=("x-nld",), volumes=(0, 20, 40), seeds=(0,),
+    recipes={"tiny": Recipe(
+        pretrain=Pretraining(objective="denoise", languages=("x-eng",), sentences=200, **small),
+        finetune=Training(**small), distill=Distillation(**small),
+    )},
+)
+'''
+
+
+def command(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "engine.study", *arguments], capture_output=True, text=True, cwd=cwd, timeout=280,
+        check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("study") / "small.py"
+    file.write_text(STUDY)
+    return file
+
+
+@pytest.fixture(scope="module")
+def out(study: Path) -> Path:
+    """The store of the small study after its first run."""
+    folder = study.parent / "out"
+    run = command(str(study), "--local", "--out", str(folder))
+    assert run.returncode == 0, run.stdout + run.stderr
+    return folder
+
+
+def test_a_study_runs_and_its_table_has_every_cell(out: Path) -> None:
+    frame = engine.results(str(out))
+    whole = frame.filter(pl.col("entity_type") == "ALL")
+    assert set(zip(whole["method"], whole["volume"], strict=True)) == {
+        ("direct", 0), ("teacher-student", 20), ("teacher-student", 40), ("in-language", 0),
+    }  # fmt: skip
+    assert set(frame["entity_type"]) == {"ALL", "LOC", "ORG", "PER"}
+    assert (whole["status"] == "done").all()
+    assert (whole["tp"] + whole["fn"] == whole["entities"]).all()
+    students = whole.filter(pl.col("method") == "teacher-student")
+    direct = whole.filter(pl.col("method") == "direct")["f1"][0]
+    assert (students["teacher_f1"] == direct).all()
+    assert students["gain"].to_list() == pytest.approx((students["f1"] - direct).to_list())
+
+
+def test_run_again_there_is_nothing_to_run(study: Path, out: Path) -> None:
+    run = command(str(study), "--local", "--out", str(out))
+    assert run.returncode == 0
+    assert "4 cells: 4 done" in run.stdout and "0 to run" in run.stdout
+
+
+def test_one_more_target_adds_only_its_steps(study: Path, out: Path) -> None:
+    run = command(str(study), "--local", "--out", str(out), "--plan", "--set", "targets=x-nld,x-deu")
+    assert "8 cells: 4 done, 0 failed, 4 missing" in run.stdout
+    # the pretraining and the teacher are there: one in-language model, its own labels, two students, five evaluations
+    assert "9 to run: 1 finetune, 2 distill, 1 label, 5 evaluate" in run.stdout
+
+
+def test_a_changed_recipe_makes_its_cells_stale(study: Path, out: Path) -> None:
+    changed = study.with_name("changed.py")
+    changed.write_text(STUDY.replace("distill=Distillation(**small)", "distill=Distillation(**small, loss='kl')"))
+    run = command(str(changed), "--local", "--out", str(out), "--plan")
+    assert "4 cells: 2 done, 0 failed, 0 missing, 2 stale" in run.stdout
+    assert run.stdout.count("stale: teacher-student x-eng->x-nld") == 2
+
+
+def test_the_plan_imports_neither_torch_nor_ray(study: Path) -> None:
+    code = (
+        "import sys; from engine.study import main; "
+        f"code = main([{str(study)!r}, '--local', '--plan']); "
+        "print(code, sorted({'torch', 'ray', 'transformers'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert run.stdout.strip().endswith("0 []")
+
+
+def test_a_failing_cell_leaves_the_others(study: Path, tmp_path: Path) -> None:
+    broken = study.with_name("broken.py")
+    # 12 + 1 layers do not exist in the tiny model: freezing them fails in every student, and only there
+    broken.write_text(STUDY.replace("distill=Distillation(**small)", "distill=Distillation(**small, freeze_layers=9)"))
+    run = command(str(broken), "--local", "--out", str(tmp_path))
+    assert run.returncode == 1, run.stdout + run.stderr
+    assert run.stdout.count("failed: teacher-student") == 2
+    frame = engine.results(str(tmp_path)).filter(pl.col("entity_type") == "ALL")
+    failed = frame.filter(pl.col("status") == "failed")
+    assert failed["f1"].null_count() == len(failed) == 2
+    assert all("freeze_layers=9" in error for error in failed["error"])
+    assert len(frame.filter(pl.col("status") == "done")) == 2
+
+
+def test_the_report_says_what_the_sandbox_is(out: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "analysis.report", str(out)], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    page = Path(run.stdout.strip().removeprefix("report: ")).read_text("utf-8")
+    assert "no evidence about real languages" in page
+    assert "data:image/png;base64," in page and "x-nld" in page and "Does it run?" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--set", "targets=x-nlx"], "x-nld"),
+        (["--set", "targets=eng"], "x-"),
+        (["--set", "target=x-nld"], "Did you mean 'targets'"),
+        (["--set", "methods=teacher"], "Did you mean 'teacher-student'"),
+        (["--set", "targets="], "takes names"),
+        (["--set", "seeds=0,0"], "more than once"),
+        (["--set", "seeds=one"], "whole numbers"),
+        (["--set", "volumes=9000"], "larger than the pool"),
+        (["--set", "methods=direct"], "changes nothing"),
+        (["--set", "dataset=nowhere"], "--data"),
+        (["--set", "model=nowhere/at-all"], "nowhere/at-all"),
+        (["--set", "form=boxes"], "slots, encoder"),
+        (["--jobs", "0"], "at least 1"),
+        (["--out", "/proc/nowhere"], "/proc/nowhere"),
+    ],
+)
+def test_a_wrong_request_is_a_clear_error(study: Path, arguments: list[str], said: str) -> None:
+    run = command(str(study), "--local", *arguments)
+    assert run.returncode == 2, run.stdout + run.stderr
+    assert said in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_study_file_that_raises_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "bad.py"
+    file.write_text("x = 1\nraise ValueError('planted')\n")
+    run = command(str(file), "--local")
+    assert run.returncode == 2
+    assert "line 2" in run.stderr and "ValueError: planted" in run.stderr
+
+
+def test_without_a_gpu_or_a_cluster_nothing_falls_back_to_toys(study: Path, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    if torch.cuda.device_count():
+        pytest.skip("this machine has a GPU")
+    run = command(str(study), "--out", str(tmp_path))
+    assert run.returncode == 2 and "--local" in run.stderr
