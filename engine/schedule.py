@@ -141,7 +141,11 @@ def run_units(units: list[Unit], store: Store, site: Site, at_once: int, progres
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
-                storage_path=scratch, name="units", verbose=0, failure_config=tune.FailureConfig(max_failures=1)
+                storage_path=scratch,
+                name="units",
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=1),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
         tuner.fit()

@@ -1,6 +1,7 @@
 """Every word gets one slot, whatever it is made of and however long its sentence."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,12 @@ def e5(shared: Path) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(shared / "models" / "multilingual-e5-small-24")
 
 
+@cache
+def marks_of(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    return set(sentinel_ids(tokenizer))
+
+
+@cache  # reading a vocabulary of 250,100 pieces takes a while
 def layouts(tokenizer: PreTrainedTokenizerBase, slots: bool) -> Callable[[list[Sentence], int], list[Window]]:
     """The windows of one form, as the taggers make them."""
     if slots:
@@ -58,7 +65,7 @@ def check(tokenizer: PreTrainedTokenizerBase, sentences: list[Sentence], max_tok
     covered = [(w.sentence, w.start + i) for w in windows for i in range(len(w.slots))]
     assert covered == [(s, i) for s, sentence in enumerate(sentences) for i in range(len(sentence.words))]
     special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
-    marks = set(sentinel_ids(tokenizer)) if slots else set()
+    marks = marks_of(tokenizer) if slots else set()
     for window in windows:
         assert len(window.input_ids) <= max_tokens
         if slots:

@@ -6,7 +6,7 @@ the form (`engine.models.mt5`, `engine.models.encoder`); batches of windows are 
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, pairwise
 
 from transformers import PreTrainedTokenizerBase
 
@@ -102,7 +102,7 @@ def _cuts(lengths: Sequence[int], room: int, most_words: int) -> list[tuple[int,
     words = len(lengths)
     for parts in count(max(1, -(-sum(lengths) // room), -(-words // most_words))):
         bounds = [words * part // parts for part in range(parts + 1)]
-        stretches = list(zip(bounds, bounds[1:], strict=False))
+        stretches = list(pairwise(bounds))
         if all(stop - start <= most_words and sum(lengths[start:stop]) <= room for start, stop in stretches):
             return stretches
     raise AssertionError("unreachable: one word a stretch always fits")

@@ -1,0 +1,81 @@
+"""The house stands as DESIGN says: imports run one way, and the plan's side needs neither torch nor ray."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = {"torch", "transformers", "ray", "deepspeed"}
+LIGHT = ["errors", "languages", "fingerprint", "spec", "store", "graph", "plan", "data", "models/sizes", "models/recipes"]
+# Who may import whom, from the bottom up: a module may import those of its own layer and below.
+LAYERS = [
+    ("engine.errors",),
+    ("engine.languages", "engine.fingerprint"),
+    ("engine.spec",),
+    ("engine.data", "engine.store", "engine.tasks"),
+    ("engine.models", "engine.train"),
+    ("engine.steps", "engine.graph"),
+    ("engine.work",),
+    ("engine.plan",),
+    ("engine.schedule",),
+    ("engine.study",),
+]
+
+
+def modules(*folders: str) -> dict[str, Path]:
+    files = [file for folder in folders for file in sorted((ROOT / folder).rglob("*.py"))]
+    return {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
+
+
+def imports(file: Path, top_level_only: bool = False) -> set[str]:
+    tree = ast.parse(file.read_text("utf-8"))
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def layer(module: str) -> int | None:
+    for number, names in enumerate(LAYERS):
+        if any(module == name or module.startswith(f"{name}.") for name in names):
+            return number
+    return None
+
+
+@pytest.mark.parametrize("module", [name for name in modules("engine") if layer(name) is not None])
+def test_imports_run_down(module: str) -> None:
+    own = layer(module)
+    for imported in imports(modules("engine")[module]):
+        other = layer(imported)
+        assert other is None or other <= own, f"{module} imports {imported}, which stands above it"
+
+
+def test_every_module_has_a_layer() -> None:
+    assert [name for name in modules("engine") if layer(name) is None] == ["engine"]
+
+
+def test_the_engine_never_imports_the_analysis() -> None:
+    for module, file in modules("engine").items():
+        assert not any(name.split(".")[0] == "analysis" for name in imports(file)), module
+
+
+def test_ray_is_imported_in_two_files_only() -> None:
+    using = {module for module, file in modules("engine", "analysis").items() if "ray" in {n.split(".")[0] for n in imports(file)}}
+    assert using == {"engine.schedule", "engine.train.distributed"}
+
+
+def test_the_light_modules_import_nothing_heavy() -> None:
+    for module, file in modules("engine", "analysis").items():
+        if any(module == f"engine.{name.replace('/', '.')}" or module.startswith(f"engine.{name}.") for name in LIGHT):
+            heavy = {name.split(".")[0] for name in imports(file, top_level_only=True)} & HEAVY
+            assert not heavy, f"{module} imports {heavy}"
+
+
+def test_every_module_says_its_job_first() -> None:
+    for module, file in modules("engine", "analysis", "studies").items():
+        assert ast.get_docstring(ast.parse(file.read_text("utf-8"))), module
