@@ -100,6 +100,12 @@ class _Worker(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         return True
 
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: Tune saves a trial that ends, and the store has all that is worth keeping."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing: a unit that is tried again skips the steps that the store has."""
+
     def step(self) -> dict[str, Any]:
         outcome: Outcome = run_unit(self.units[self.config["unit"]], self.store, self.site)
         return {"made": len(outcome.made), "failed": outcome.failed, "done": True}
@@ -141,11 +147,7 @@ def run_units(units: list[Unit], store: Store, site: Site, at_once: int, progres
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
-                storage_path=scratch,
-                name="units",
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=1),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                storage_path=scratch, name="units", verbose=0, failure_config=tune.FailureConfig(max_failures=1)
             ),
         )
         tuner.fit()

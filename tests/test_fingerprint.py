@@ -1,0 +1,84 @@
+"""Fingerprints: equal for equal recipes in any process, different for different ones, and never of unstable values."""
+
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.fingerprint import FingerprintError, fingerprint
+from engine.graph import compile_study
+from engine.spec import Resources, Study, Training
+
+ROOT = Path(__file__).resolve().parents[1]
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(values)
+@settings(deadline=None, max_examples=50, derandomize=True)
+def test_the_order_of_keys_does_not_matter(value: object) -> None:
+    assert fingerprint({"a": value, "b": 1}) == fingerprint({"b": 1, "a": value})
+    assert fingerprint({"a": value}) != fingerprint({"b": value})
+
+
+def test_another_process_gives_the_same() -> None:
+    code = "from engine.fingerprint import fingerprint; print(fingerprint({'x': [1, 2.5, 'é'], 'y': None}))"
+    answers = {
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for seed in ("1", "2")
+    }
+    assert answers == {fingerprint({"y": None, "x": [1, 2.5, "é"]})}
+
+
+@dataclass(frozen=True)
+class Holder:
+    value: object
+
+
+@pytest.mark.parametrize("bad", [len, {1, 2}, object(), float("nan"), lambda: 1, {1: "a"}])
+def test_what_has_no_stable_form_raises_and_is_named(bad: object) -> None:
+    with pytest.raises(FingerprintError, match=r"recipe\.value"):
+        fingerprint(Holder(bad))
+
+
+def test_every_field_of_a_training_counts() -> None:
+    base = Training(steps=10)
+    changes = {
+        "steps": 11, "batch_size": 8, "learning_rate": 1e-3, "schedule": "cosine", "warmup": 0.2, "weight_decay": 0.5,
+        "clip": 2.0, "freeze_embeddings": True, "freeze_layers": 1, "precision": "bf16", "max_tokens": 64,
+    }  # fmt: skip
+    prints = {fingerprint(replace(base, **{name: value})) for name, value in changes.items()}
+    assert len(prints | {fingerprint(base)}) == len(changes) + 1
+
+
+def study(**changes: object) -> Study:
+    settings = {
+        "name": "s", "question": "?", "hypothesis": "!", "dataset": "sandbox", "model": "tiny", "sources": "x-eng",
+        "targets": "x-nld", "volumes": (0, 10), "seeds": 0,
+    }  # fmt: skip
+    return Study(**{**settings, **changes})
+
+
+def test_how_it_runs_changes_no_fingerprint() -> None:
+    plain = set(compile_study(study(), None).steps)
+    for resources in (
+        Resources(workers=2, zero_stage=2), Resources(micro_batch=4), Resources(threads=4), Resources(gpus=0.5),
+    ):  # fmt: skip
+        assert set(compile_study(study(resources=resources), None).steps) == plain
+    assert set(compile_study(study(name="other", question="why?"), None).steps) == plain
+
+
+def test_a_larger_volume_leaves_the_finished_students_alone() -> None:
+    small, large = (compile_study(study(volumes=volumes), None) for volumes in ((0, 10), (0, 10, 20)))
+    students = {name for name in small.steps if name.startswith("distill")}
+    assert students < {name for name in large.steps if name.startswith("distill")}
+    assert {cell.fingerprint for cell in small.cells} < {cell.fingerprint for cell in large.cells}
