@@ -134,11 +134,9 @@ def summary(plan: Plan, on_gpu: bool, limit: int = 12) -> list[str]:
     """Return the plan as lines of text: counts, names of stale and failed cells, what sharing saves, the cost."""
     kinds = {kind: sum(step.kind == kind for step in plan.to_run) for kind in (*TRAINING, "label", "evaluate")}
     kinds = {kind: number for kind, number in kinds.items() if number}
-    lines = [
-        f"{len(plan.graph.cells)} cells: {len(plan.done)} done, {len(plan.failed)} failed, {len(plan.missing)} missing, "
-        f"{len(plan.stale)} stale",
-        f"{len(plan.to_run)} to run" + (": " if kinds else "") + ", ".join(f"{n} {kind}" for kind, n in kinds.items()),
-    ]
+    states = ", ".join(f"{len(getattr(plan, state))} {state}" for state in ("done", "failed", "missing", "stale"))
+    steps = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
+    lines = [f"{len(plan.graph.cells)} cells: {states}", f"{len(plan.to_run)} to run" + (f": {steps}" if steps else "")]
     if plan.to_run:
         saved = 1 - plan.seconds / plan.unshared_seconds
         lines.append(

@@ -119,7 +119,7 @@ def start_ray(address: str | None, local: bool, jobs: int | None) -> int:
     if not local and address is None and not _gpus():
         raise StudyError(
             "no GPU on this machine and no cluster address. On a laptop add --local (the study's local form, on the CPU); "
-            "on a cluster run from its head with --address auto (see cluster.yaml)."
+            "on a cluster run from its head with --address auto."
         )
     # The driver keeps its working folder on every worker of this machine, so that relative paths hold.
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")

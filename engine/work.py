@@ -61,7 +61,7 @@ def run_unit(unit: Unit, store: Store, site: Site) -> Outcome:
         try:
             run_step(step, store, site)
             outcome.made.append(step.artifact)
-        except Exception as error:  # whatever a step raises is its cells' result; the other cells go on
+        except Exception as error:  # noqa: BLE001, whatever a step raises is its cells' result; the other cells go on
             outcome.failed[step.artifact] = f"{type(error).__name__}: {error}"
             store.write_log(step.artifact, traceback.format_exc())
     for work in unit.cells:

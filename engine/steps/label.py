@@ -4,6 +4,7 @@ Done once for the study's largest volume. Subsets are nested, so the students of
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,4 +39,4 @@ def read_labels(folder: Path, volume: int) -> list[np.ndarray]:
         starts = file["starts"][: volume + 1]
         rows = file["probabilities"][: starts[-1]].astype(np.float32)
     rows /= rows.sum(axis=-1, keepdims=True)  # what float16 rounded off
-    return [rows[start:stop] for start, stop in zip(starts, starts[1:], strict=False)]
+    return [rows[start:stop] for start, stop in pairwise(starts)]
