@@ -1,0 +1,54 @@
+"""Nothing done is lost: a study killed in mid-run goes on with the same command and ends with the same table."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+
+import engine
+from tests.test_study import ROOT, STUDY, command
+
+DEADLINE = 200  # seconds for the first steps to finish before the kill
+
+
+def test_a_killed_study_goes_on_and_ends_equal(tmp_path: Path) -> None:
+    file = tmp_path / "small.py"
+    file.write_text(STUDY)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert command(str(file), "--local", "--out", str(whole)).returncode == 0
+
+    arguments = [sys.executable, "-m", "engine.study", str(file), "--local", "--out", str(killed)]
+    with subprocess.Popen(arguments, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL) as process:
+        try:
+            _wait_for_first_evaluation(killed, process)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+    finished = _records(killed)
+    assert finished and len(finished) < len(_records(whole))
+    again = command(str(file), "--local", "--out", str(killed))
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert finished.items() <= _records(killed).items(), "a finished step was done again"
+    columns = ["method", "target", "volume", "seed", "entity_type", "tp", "fp", "fn", "f1"]
+    assert _table(killed, columns).equals(_table(whole, columns))
+    assert not list((killed / "artifacts").glob(".tmp-*"))
+
+
+def _wait_for_first_evaluation(out: Path, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + DEADLINE
+    while not list(out.glob("artifacts/finetune-*/step.json")):
+        assert process.poll() is None, "the study ended before it could be killed"
+        assert time.monotonic() < end, "no step finished in time"
+        time.sleep(0.05)
+
+
+def _records(out: Path) -> dict[str, int]:
+    """When each finished step was finished, by its name."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in out.glob("artifacts/[!.]*/step.json")}
+
+
+def _table(out: Path, columns: list[str]) -> pl.DataFrame:
+    return engine.results(str(out)).select(columns).sort(columns[:5])

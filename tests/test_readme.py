@@ -1,0 +1,45 @@
+"""Every command that the README shows is one that works: make targets exist, study commands plan, options are real."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+COMMANDS = [line.strip().partition("   ")[0] for line in README.splitlines() if line.startswith("    ")]
+STUDIES = [line for line in COMMANDS if "engine.study studies/" in line]
+
+
+def test_the_make_targets_exist() -> None:
+    targets = [line.split()[1] for line in COMMANDS if line.startswith("make ")]
+    assert {"study", "test"} <= set(targets)
+    for target in targets:
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE), target
+
+
+@pytest.mark.parametrize("line", STUDIES)
+def test_a_study_command_plans(line: str) -> None:
+    arguments = shlex.split(line.split("python ", 1)[1])
+    run = subprocess.run(
+        [sys.executable, *arguments, "--plan"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert "to run" in run.stdout
+
+
+def test_the_options_are_those_of_the_command() -> None:
+    shown = set(re.findall(r"\[(--[a-z]+)", README))
+    usage = subprocess.run(
+        [sys.executable, "-m", "engine.study", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert shown == set(re.findall(r"(--[a-z]+)", usage)) - {"--help"}
+
+
+def test_the_report_command_has_its_module() -> None:
+    lines = [line for line in COMMANDS if "analysis.report" in line]
+    assert lines
+    subprocess.run([sys.executable, "-m", "analysis.report", "--help"], cwd=ROOT, capture_output=True, check=True)
