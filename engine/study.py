@@ -7,6 +7,7 @@ import argparse
 import importlib.util
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ from engine.store import Store
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     options = _parser().parse_args(arguments)
-    console = Console(stderr=False, highlight=False, soft_wrap=True)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 140  # a file or a pipe has no width of its own
     try:
         return _run(options, console)
     except SprachbundError as error:
@@ -59,7 +62,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     plan = make_plan(graph, store, on_gpu)
     console.print(f"[bold]{study.name}[/bold]: {study.question}")
     for line in [*_warnings(study, options.data), *summary(plan, on_gpu)]:
-        console.print(line, markup=False)
+        console.print(line, markup=False, soft_wrap=True)
     if options.plan:
         return 0
     if plan.open:
@@ -168,35 +171,42 @@ def _summary(study: Study, plan: Plan, options: argparse.Namespace) -> dict[str,
 def _conclude(plan: Plan, study: Study, store: Store, console: Console) -> int:
     """Print the table and the failures; return the exit code."""
     frame = engine.results(store.address)
-    console.print(_table(frame, study))
+    for table in _tables(frame, study):
+        console.print(table)
     for work in plan.open:
         error = frame.filter((frame["fingerprint"] == work.fingerprint) & (frame["status"] == "failed"))["error"]
-        console.print(f"failed: {work.cell}: {error[0] if len(error) else 'no result'}", markup=False)
-    console.print(f"results: {store.address}/results/*.parquet   report: python -m analysis.report {store.address}")
+        console.print(f"failed: {work.cell}: {error[0] if len(error) else 'no result'}", markup=False, soft_wrap=True)
+    console.print(f"results: {store.address}/results/*.parquet   report: python -m analysis.report {store.address}", soft_wrap=True)
     return 1 if plan.open else 0
 
 
-def _table(frame: Any, study: Study) -> Table:
-    """F1 by target and volume: mean over seeds, and their standard deviation."""
+def _tables(frame: Any, study: Study) -> Iterator[Table]:
+    """F1 by target and volume, a table for each dataset, model and form."""
     import polars as pl
 
     done = frame.filter((pl.col("entity_type") == "ALL") & (pl.col("status") == "done") & (pl.col("study") == study.name))
-    keys = ["dataset", "model", "form", "method", "sources", "target", "volume"]
-    rows = done.group_by(keys).agg(
-        pl.col("f1").mean().alias("mean"), pl.col("f1").std().alias("sd"), pl.len().alias("seeds"),
-        pl.col("source_f1").mean(), pl.col("collapsed").sum(),
-    ).sort(keys)  # fmt: skip
-    table = Table(title="span F1 on test, mean over seeds (standard deviation)", title_justify="left")
-    for column in ("model", "method", "source", "target", "volume", "F1", "seeds", "source F1", "collapsed"):
-        table.add_column(column)
-    for row in rows.iter_rows(named=True):
-        spread = f" ({row['sd']:.3f})" if row["sd"] is not None else ""
-        table.add_row(
-            f"{row['model']} {row['form']}", row["method"], "+".join(row["sources"]), row["target"],
-            str(row["volume"]) if row["method"] != "in-language" else "-", f"{row['mean']:.3f}{spread}",
-            str(row["seeds"]), f"{row['source_f1']:.3f}", str(row["collapsed"] or ""),
-        )  # fmt: skip
-    return table
+    for setting, rows in done.group_by(["dataset", "model", "form"], maintain_order=True):
+        transfer = rows.filter(pl.col("method") != "in-language")
+        volumes = sorted(set(transfer["volume"]))
+        table = Table(title=f"{' '.join(setting)}: span F1 on test, mean over seeds ± standard deviation")
+        for heading in ("transfer", "on source", *map(str, volumes), "in-language", "seeds", "collapsed"):
+            table.add_column(heading, no_wrap=True)
+        for (sources, target), cells in transfer.group_by(["sources", "target"], maintain_order=True):
+            ceiling = rows.filter((pl.col("target") == target) & (pl.col("method") == "in-language"))["f1"]
+            table.add_row(
+                f"{'+'.join(sources)} → {target}",
+                _spread(cells.filter(pl.col("volume") == cells["volume"].min())["source_f1"]),
+                *(_spread(cells.filter(pl.col("volume") == volume)["f1"]) for volume in volumes),
+                _spread(ceiling), str(cells["seed"].n_unique()), str(cells["collapsed"].sum() or ""),
+            )  # fmt: skip
+        yield table
+
+
+def _spread(scores: Any) -> str:
+    """Mean and standard deviation of a polars series of scores."""
+    if not len(scores):
+        return ""
+    return f"{scores.mean():.3f}" + (f" ±{scores.std():.3f}" if len(scores) > 1 else "")
 
 
 if __name__ == "__main__":
