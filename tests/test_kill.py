@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 import polars as pl
+from small_study import ROOT, STUDY, command
 
 import engine
-from tests.test_study import ROOT, STUDY, command
 
 DEADLINE = 200  # seconds for the first steps to finish before the kill
 
