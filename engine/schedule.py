@@ -60,7 +60,7 @@ class _Releases(Searcher):
         unit = self.state.running.pop(trial_id, None)
         if unit is None:
             return
-        failed = dict((result or {}).get("failed", {}))
+        failed = dict((result or {}).get("failed", ()))
         if error or result is None:
             lost = "its worker was lost (killed, or out of memory)"
             failed |= {step.artifact: lost for step in unit.steps if not self.store.has(step.artifact)}
@@ -74,7 +74,8 @@ class _Releases(Searcher):
         for work in unit.cells:
             missing = [name for name in work.artifacts if not self.store.has(name)]
             if missing:
-                cause = next(iter(failed.values()), None) or next(iter(self.state.failed.values()), "unknown")
+                causes = [failed[name] for name in missing if name in failed] or [*failed.values(), *self.state.failed.values()]
+                cause = causes[0] if causes else f"not made: {', '.join(missing)}"
                 self.store.write_rows(work.about, work.key, work.fingerprint, failed_row(work, cause))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -108,7 +109,7 @@ class _Worker(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         outcome: Outcome = run_unit(self.units[self.config["unit"]], self.store, self.site)
-        return {"made": len(outcome.made), "failed": outcome.failed, "done": True}
+        return {"made": len(outcome.made), "failed": list(outcome.failed.items()), "done": True}  # Tune flattens dicts
 
 
 def start_ray(address: str | None, local: bool, jobs: int | None) -> int:
