@@ -12,7 +12,7 @@ from engine.data.corpora import Dataset, open_dataset, pool_size, pool_version
 from engine.errors import DataError, StudyError
 from engine.fingerprint import fingerprint
 from engine.models import recipes
-from engine.models.sizes import checkpoint, describe
+from engine.models.sizes import checkpoint, describe, short_name
 from engine.spec import (
     FORMS,
     RECIPE_VERSION,
@@ -135,7 +135,7 @@ def expand(study: Study) -> list[Cell]:
                 _check_form(model, form)
                 for method, sources, target, volume, seed in _points(study):
                     cells[Cell(
-                        study=study.name, task=study.task, dataset=dataset, model=checkpoint(model).name, form=form,
+                        study=study.name, task=study.task, dataset=dataset, model=short_name(model), form=form,
                         method=method, sources=sources, target=target, volume=volume, seed=seed,
                     )] = None  # fmt: skip
     if not cells:
@@ -177,21 +177,29 @@ def compile_study(study: Study, data: str | None) -> Graph:
     Every split that the study uses is read and checked here. Raises StudyError, DataError or ModelError where the study
     cannot be run: an unknown dataset or split, a malformed file, a volume larger than the pool.
     """
-    graph = Graph()
-    checkpoints = {checkpoint(model).name: model for model in study.model}
-    if len(checkpoints) < len(study.model):
+    models = {short_name(model): model for model in study.model}
+    if len(models) < len(study.model):
         raise StudyError(f"axis model={','.join(study.model)}: two folders have the same name. Rename one of them.")
-    datasets = {name: open_dataset(name, data, study.types, study.dropped_types) for name in study.dataset}
-    for cell in expand(study):
-        _Compiler(study, graph, datasets[cell.dataset], checkpoints[cell.model]).add(cell)
+    graph = Graph()
+    cells = expand(study)
+    compilers = {
+        (name, model): _Compiler(study, graph, open_dataset(name, data, study.types, study.dropped_types), path)
+        for name in study.dataset
+        for model, path in models.items()
+    }
+    for cell in cells:
+        compilers[cell.dataset, cell.model].add(cell)
     return graph
 
 
 class _Compiler:
-    """Adds the steps of one cell's dataset and model to a graph."""
+    """Adds the steps of cells to a graph: of those on one dataset and model, whose files it reads once."""
 
     def __init__(self, study: Study, graph: Graph, dataset: Dataset, model: str) -> None:
         self.study, self.graph, self.dataset, self.model = study, graph, dataset, model
+        self.checkpoint = checkpoint(model)
+        self.splits: dict[tuple[str, str], Split] = {}
+        self.pools: dict[str, Split] = {}
         family = describe(model).family
         self.recipe: Recipe = (study.recipes or recipes.FULL)[family]
 
@@ -218,16 +226,18 @@ class _Compiler:
 
     def _base(self, model: str) -> tuple[Checkpoint | str, tuple[tuple[str, str], ...]]:
         if self.recipe.pretrain is None:
-            return checkpoint(self.model), ()
+            return self.checkpoint, ()
         data = tuple(self._split(code, "text") for code in self.recipe.pretrain.languages)
-        recipe = PretrainRecipe(checkpoint(self.model), data, self.recipe.pretrain, PRETRAIN_SEED)
+        recipe = PretrainRecipe(self.checkpoint, data, self.recipe.pretrain, PRETRAIN_SEED)
         step = self._step(recipe, model, ())
         return step.fingerprint, (("base", step.artifact),)
 
     def _student(
         self, cell: Cell, teacher: Step, base: Checkpoint | str, base_needs: tuple[tuple[str, str], ...]
     ) -> tuple[Step, Split]:
-        pool, volumes = self._pool(cell.target), self.study.volumes
+        if cell.target not in self.pools:
+            self.pools[cell.target] = self._pool(cell.target)
+        pool, volumes = self.pools[cell.target], self.study.volumes
         about = f"{cell.model}-{'+'.join(cell.sources)}-{cell.target}"
         label = self._step(
             LabelRecipe(teacher.fingerprint, pool, max(volumes), self.recipe.distill.max_tokens, cell.seed),
@@ -250,10 +260,11 @@ class _Compiler:
         return self.graph.steps.setdefault(step.artifact, step)
 
     def _split(self, language: str, split: str) -> Split:
-        if split != "text":
-            self.dataset.size(language, split)  # reads and checks the whole file, once
-        version = self.dataset.version(language, split)
-        return self._named(language, split, version)
+        if (language, split) not in self.splits:
+            if split != "text":
+                self.dataset.size(language, split)  # reads and checks the whole file
+            self.splits[language, split] = self._named(language, split, self.dataset.version(language, split))
+        return self.splits[language, split]
 
     def _pool(self, language: str) -> Split:
         split = self.study.pool

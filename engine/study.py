@@ -19,7 +19,7 @@ import engine
 from engine.data.corpora import leaks, open_dataset
 from engine.errors import SprachbundError, StudyError
 from engine.graph import compile_study
-from engine.models.sizes import checkpoint
+from engine.models.sizes import short_name
 from engine.plan import Plan, make_plan, summary
 from engine.spec import AXES, Resources, Site, Study, parse_axis
 from engine.store import Store
@@ -126,7 +126,7 @@ def _execute(plan: Plan, study: Study, store: Store, options: argparse.Namespace
     from engine.schedule import State, run_units, start_ray  # Ray takes seconds to import; --plan does without
 
     resources = study.resources or Resources(gpus=0 if options.local else 1)
-    models = {checkpoint(name).name: str(Path(name).resolve()) for name in study.model if Path(name).is_dir()}
+    models = {short_name(name): str(Path(name).resolve()) for name in study.model if Path(name).is_dir()}
     site = Site(data=options.data and str(Path(options.data).resolve()), models=models, resources=resources)
     store.probe()
     at_once = start_ray(options.address, options.local, options.jobs)

@@ -77,8 +77,13 @@ def describe(name: str) -> Size:
     return _encoder(width, values.get("intermediate_size", 4 * width), depth, values.get("vocab_size", 0))
 
 
+def short_name(name: str) -> str:
+    """The model's name in the results table: a folder's own name, a hub id without its revision."""
+    return Path(name).resolve().name if Path(name).is_dir() else name.partition("@")[0]
+
+
 def checkpoint(name: str) -> Checkpoint:
-    """Return what identifies the model: its name without the path, and what fixes its weights.
+    """Return what identifies the model: its short name, and what fixes its weights. Reads a folder's files whole.
 
     That is a SHA-256 over the folder's files, or the revision of a hub id ("google/mt5-base@<revision>", "main" where
     none is given: pin it, for "main" may move).
@@ -87,15 +92,14 @@ def checkpoint(name: str) -> Checkpoint:
         return Checkpoint(TINY, TINY_VERSION)
     folder = Path(name)
     if not folder.is_dir():
-        hub_id, _, revision = name.partition("@")
-        return Checkpoint(hub_id, revision or "main")
+        return Checkpoint(short_name(name), name.partition("@")[2] or "main")
     digest = hashlib.sha256()
     for file in sorted(folder.iterdir()):
         if file.suffix in (".json", ".model", ".safetensors", ".txt"):
             digest.update(file.name.encode())
             with file.open("rb") as content:
                 digest.update(hashlib.file_digest(content, "sha256").digest())
-    return Checkpoint(folder.resolve().name, digest.hexdigest()[:16])
+    return Checkpoint(short_name(name), digest.hexdigest()[:16])
 
 
 def _cached_config(name: str) -> Path:
