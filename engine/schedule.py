@@ -156,9 +156,12 @@ def run_units(units: list[Unit], store: Store, site: Site, at_once: int, progres
 
 
 def _trial_resources(resources: Resources) -> dict[str, float]:
-    """What a unit's own process takes. One with several workers only waits for them; Ray Train reserves theirs."""
+    """What a unit's own process takes. One with several workers mostly waits for them; Ray Train reserves theirs.
+
+    It takes no CPU, which its workers could then not have, but Tune wants some resource: a little memory.
+    """
     if resources.workers > 1:
-        return {"CPU": 0}
+        return {"memory": 1 << 20}
     return {"CPU": resources.threads} | ({"GPU": resources.gpus} if resources.gpus else {})
 
 
