@@ -25,12 +25,12 @@ Progress = Callable[["State"], None]
 
 @dataclass
 class State:
-    """What the units are doing: names by state. A blocked unit needs one that failed; it never runs."""
+    """What the units are doing: names by state."""
 
     units: dict[str, Unit]
     running: dict[str, Unit] = field(default_factory=dict)  # by trial
     done: set[str] = field(default_factory=set)
-    failed: dict[str, str] = field(default_factory=dict)  # step or unit -> error
+    failed: dict[str, str] = field(default_factory=dict)  # artifact -> error
 
     def waiting(self) -> list[Unit]:
         """Units not begun, those with most work behind them first."""
@@ -44,6 +44,7 @@ class _Releases(Searcher):
     def __init__(self, state: State, store: Store, progress: Progress) -> None:
         super().__init__(metric="made", mode="max")
         self.state, self.store, self.progress = state, store, progress
+        self.steps = {step.artifact: step for unit in state.units.values() for step in unit.steps}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         waiting = self.state.waiting()
@@ -65,18 +66,24 @@ class _Releases(Searcher):
             lost = "its worker was lost (killed, or out of memory)"
             failed |= {step.artifact: lost for step in unit.steps if not self.store.has(step.artifact)}
         self.state.failed |= failed
-        self._write_failed(unit, failed)
+        self._write_failed(unit)
         self.state.done.add(unit.name)
         self.progress(self.state)
 
-    def _write_failed(self, unit: Unit, failed: dict[str, str]) -> None:
-        """Write a row for each cell of the unit that could not be finished, with the error of the first step to fail."""
+    def _write_failed(self, unit: Unit) -> None:
+        """Write a row for each cell of the unit that could not be finished, with the error that stopped it."""
         for work in unit.cells:
             missing = [name for name in work.artifacts if not self.store.has(name)]
             if missing:
-                causes = [failed[name] for name in missing if name in failed] or [*failed.values(), *self.state.failed.values()]
-                cause = causes[0] if causes else f"not made: {', '.join(missing)}"
-                self.store.write_rows(work.about, work.key, work.fingerprint, failed_row(work, cause))
+                causes = filter(None, map(self._cause, missing))
+                error = next(causes, f"not made: {', '.join(missing)}")
+                self.store.write_rows(work.about, work.key, work.fingerprint, failed_row(work, error))
+
+    def _cause(self, artifact: str) -> str | None:
+        """The error of the step that makes the artifact, or of the nearest step before it that failed."""
+        if artifact in self.state.failed or artifact not in self.steps:
+            return self.state.failed.get(artifact)
+        return next(filter(None, (self._cause(need) for _, need in self.steps[artifact].needs)), None)
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its parts to resume from them; we plan anew, and a live display cannot be pickled."""

@@ -168,6 +168,13 @@ class Store:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    @contextmanager
+    def checkpoints(self, artifact: str) -> Iterator[str]:
+        """Give the folder or URL for a running step's checkpoints. It is removed when the step has ended well."""
+        folder = f"artifacts/.run-{artifact}"
+        yield f"{self.address.rstrip('/')}/{folder}"
+        self._fs.delete_dir(f"{self.root}/{folder}")
+
     def publish(self, artifact: str, folder: Path, record: Mapping[str, Any]) -> None:
         """Make the files of a scratch folder the artifact, with `record` as its step.json. First one wins."""
         content = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False).encode()

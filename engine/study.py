@@ -69,7 +69,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         _execute(plan, study, store, options, console)
         plan = make_plan(graph, store, on_gpu)
     store.write_study(study.name, _summary(study, plan, options))
-    return _conclude(plan, study, store, console)
+    return _conclude(plan, store, console)
 
 
 def load_study(file: Path, local: bool) -> Study:
@@ -168,10 +168,11 @@ def _summary(study: Study, plan: Plan, options: argparse.Namespace) -> dict[str,
     }
 
 
-def _conclude(plan: Plan, study: Study, store: Store, console: Console) -> int:
+def _conclude(plan: Plan, store: Store, console: Console) -> int:
     """Print the table and the failures; return the exit code."""
     frame = engine.results(store.address)
-    for table in _tables(frame, study):
+    asked = [work.fingerprint for work in plan.graph.cells]  # the store may have more, of other requests and recipes
+    for table in _tables(frame.filter(frame["fingerprint"].is_in(asked))):
         console.print(table)
     for work in plan.open:
         error = frame.filter((frame["fingerprint"] == work.fingerprint) & (frame["status"] == "failed"))["error"]
@@ -180,11 +181,11 @@ def _conclude(plan: Plan, study: Study, store: Store, console: Console) -> int:
     return 1 if plan.open else 0
 
 
-def _tables(frame: Any, study: Study) -> Iterator[Table]:
+def _tables(frame: Any) -> Iterator[Table]:
     """F1 by target and volume, a table for each dataset, model and form."""
     import polars as pl
 
-    done = frame.filter((pl.col("entity_type") == "ALL") & (pl.col("status") == "done") & (pl.col("study") == study.name))
+    done = frame.filter((pl.col("entity_type") == "ALL") & (pl.col("status") == "done"))
     for setting, rows in done.group_by(["dataset", "model", "form"], maintain_order=True):
         transfer = rows.filter(pl.col("method") != "in-language")
         volumes = sorted(set(transfer["volume"]))

@@ -52,11 +52,11 @@ class Outcome:
 def run_unit(unit: Unit, store: Store, site: Site) -> Outcome:
     """Do the steps that the store lacks, then write the rows of the cells whose artifacts are all there.
 
-    A failing step leaves the others alone: its traceback goes to `<out>/artifacts/<step>.log`, its error to the outcome.
+    A step whose input is missing, since that step failed, is left out. A failing step leaves the others alone: its traceback goes to `<out>/artifacts/<step>.log`, its error to the outcome.
     """
     outcome = Outcome()
     for step in unit.steps:
-        if store.has(step.artifact) or any(need in outcome.failed for _, need in step.needs):
+        if store.has(step.artifact) or not all(store.has(need) for _, need in step.needs):
             continue
         try:
             run_step(step, store, site)
@@ -75,8 +75,8 @@ def run_step(step: Step, store: Store, site: Site) -> None:
     if step.kind in TRAINING and site.resources.workers > 1:
         from engine.train.distributed import run
 
-        storage = f"{store.address}/artifacts/.run-{step.artifact}"
-        run(_in_worker, (step, store.address, site), site.resources, storage)
+        with store.checkpoints(step.artifact) as storage:
+            run(_in_worker, (step, store.address, site), site.resources, storage)
         return
     from engine.train.loop import PlainBackend
 

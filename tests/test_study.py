@@ -9,6 +9,7 @@ import pytest
 from small_study import ROOT, STUDY, command
 
 import engine
+from engine.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,34 @@ def test_the_plan_imports_neither_torch_nor_ray(study: Path) -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert run.stdout.strip().endswith("0 []")
+
+
+def test_two_workers_with_zero_2_train_the_same_models(study: Path, out: Path, tmp_path: Path) -> None:
+    file = study.with_name("two.py")
+    two = "seeds=(0,), resources=Resources(workers=2, zero_stage=2, micro_batch=8)"
+    file.write_text(STUDY.replace("seeds=(0,)", two).replace("Recipe, Study", "Recipe, Resources, Study"))
+    run = command(str(file), "--local", "--out", str(tmp_path), "--set", "methods=direct", "--set", "volumes=0")
+    assert run.returncode == 0, run.stdout + run.stderr
+    ours, theirs = Store(str(tmp_path)), Store(str(out))
+    trained = [name for name in ours.artifacts() if not name.startswith("evaluate")]
+    assert len(trained) == 2
+    for name in trained:  # the number of workers is no part of a model's identity
+        one, other = ours.record(name), theirs.record(name)
+        assert one["provenance"]["resources"]["workers"] == 2
+        assert one["figures"]["last_loss"] == pytest.approx(other["figures"]["last_loss"], rel=1e-3)
+        assert one["figures"]["tokens"] == other["figures"]["tokens"]
+    assert not list(tmp_path.glob("artifacts/.*"))
+
+
+def test_cells_behind_a_failed_step_name_its_error(study: Path, tmp_path: Path) -> None:
+    broken = study.with_name("unpretrained.py")
+    broken.write_text(STUDY.replace("sentences=200, **small", "sentences=200, **small, freeze_layers=9"))
+    run = command(str(broken), "--local", "--out", str(tmp_path))
+    assert run.returncode == 1, run.stdout + run.stderr
+    frame = engine.results(str(tmp_path))
+    assert frame["status"].to_list() == ["failed"] * 4
+    assert all("freeze_layers=9" in error for error in frame["error"])
+    assert len(list(tmp_path.glob("artifacts/*.log"))) == 1  # nothing was tried without its base
 
 
 def test_a_failing_cell_leaves_the_others(study: Path, tmp_path: Path) -> None:

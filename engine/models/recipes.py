@@ -22,11 +22,11 @@ _MT5 = Recipe(
 _TINY_LANGUAGES = tuple(f"x-{code}" for code in SANDBOX_CODES)
 _TINY = Recipe(
     pretrain=Pretraining(
-        objective="denoise", languages=_TINY_LANGUAGES, sentences=2_000, masked=0.2, steps=1_000, batch_size=32,
+        objective="denoise", languages=_TINY_LANGUAGES, sentences=2_000, masked=0.2, steps=900, batch_size=32,
         learning_rate=3e-3, schedule="cosine", warmup=0.06, weight_decay=0.0,
     ),
-    finetune=Training(steps=400, batch_size=32, learning_rate=3e-3, schedule="cosine", warmup=0.06, weight_decay=0.0),
-    distill=Distillation(steps=300, batch_size=32, learning_rate=3e-3, schedule="cosine", warmup=0.06, weight_decay=0.0),
+    finetune=Training(steps=350, batch_size=32, learning_rate=3e-3, schedule="cosine", warmup=0.06, weight_decay=0.0),
+    distill=Distillation(steps=270, batch_size=32, learning_rate=3e-3, schedule="cosine", warmup=0.06, weight_decay=0.0),
 )  # fmt: skip
 
 # A laptop's share: enough updates for a small encoder to learn the task, few enough for two cores.

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from safetensors.torch import save_model
 from sentencepiece import SentencePieceTrainer, sentencepiece_model_pb2
 from transformers import MT5Config, MT5ForConditionalGeneration
 
@@ -37,7 +38,10 @@ def make_tiny(folder: Path, texts: Iterable[Sentence], seed: int) -> None:
     specials = {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
     settings = specials | {"extra_ids": 0, "additional_special_tokens": None, "tokenizer_class": "T5Tokenizer"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), "utf-8")
-    _random_model(len(vocabulary.pieces), seed).save_pretrained(folder)
+    model = _random_model(len(vocabulary.pieces), seed)
+    model.config.save_pretrained(folder)
+    # The model's own save_pretrained writes nothing on any worker but the first, and each has its own folder.
+    save_model(model, str(folder / "model.safetensors"), metadata={"format": "pt"})
 
 
 def _learn_vocabulary(texts: Iterable[Sentence]) -> sentencepiece_model_pb2.ModelProto:
