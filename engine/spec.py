@@ -21,7 +21,7 @@ AXES = ("dataset", "model", "form", "methods", "sources", "targets", "volumes", 
 
 # One number a kind of step. Raise it when the kind's code changes what it puts out: its steps, and all after them,
 # then count as stale.
-RECIPE_VERSION = {"pretrain": 1, "finetune": 1, "label": 1, "distill": 1, "evaluate": 1}
+RECIPE_VERSION = {"pretrain": 2, "finetune": 2, "label": 1, "distill": 2, "evaluate": 1}
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -318,6 +318,9 @@ class Study:
             _one_of("methods", method, METHODS)
         for form in self.form:
             _one_of("form", form, FORMS)
+        _require(bool(self.types), "types is empty: name the entity types that are scored, such as LOC, ORG and PER")
+        both = ", ".join(sorted({*self.types} & {*self.dropped_types}))
+        _require(not both, f"dropped_types has {both}, and so has types: a type is either scored or read as O")
         for code in {*self.targets, *(code for sources in self.sources for code in sources)}:
             language(code)
 

@@ -32,7 +32,7 @@ _TINY = Recipe(
 # A laptop's share: enough updates for a small encoder to learn the task, few enough for two cores.
 _LOCAL_ENCODER = Recipe(
     finetune=Training(steps=150, learning_rate=2e-4, max_tokens=128, freeze_embeddings=True),
-    distill=Distillation(steps=300, learning_rate=2e-4, max_tokens=128, freeze_embeddings=True),
+    distill=Distillation(steps=250, learning_rate=2e-4, max_tokens=128, freeze_embeddings=True),
 )
 
 FULL = {"mt5": _MT5, "encoder": _ENCODER, "tiny": _TINY}

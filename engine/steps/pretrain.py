@@ -5,8 +5,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from torch import Tensor, nn
-
 from engine.data.corpora import read_split
 from engine.data.sampling import nested_subset
 from engine.data.sentences import Sentence
@@ -15,9 +13,9 @@ from engine.models.sizes import TINY
 from engine.models.tiny import make_tiny
 from engine.spec import PretrainRecipe, Site
 from engine.steps.figures import of_training
-from engine.train.batches import Batch, updates, words_per_update
-from engine.train.loop import Backend, train
+from engine.train.loop import Backend
 from engine.train.losses import cross_entropy
+from engine.train.tagging import fit_examples
 
 
 def run(
@@ -32,19 +30,10 @@ def run(
             checkpoint = folder
             make_tiny(Path(folder), texts, recipe.seed)
         model = pretrainer(checkpoint, training.objective)
-        model.freeze(training.freeze_embeddings, training.freeze_layers)
         examples, targets = model.examples(texts, training.masked, training.max_tokens, recipe.seed)
-        normaliser = words_per_update(examples, training.batch_size)
-        batches = updates(
-            examples, targets, model.tokenizer.pad_token_id, training, recipe.seed, backend.rank, backend.world,
-            site.resources.micro_batch,
+        log = fit_examples(
+            model, examples, targets, cross_entropy, training, recipe.seed, site.resources.micro_batch, backend
         )
-
-        def batch_loss(wrapped: nn.Module, batch: Batch) -> Tensor:
-            logits = wrapped(batch.input_ids, batch.attention_mask, batch.slots)
-            return cross_entropy(logits, batch.targets, batch.mask, normaliser)
-
-        log = train(model, batches, batch_loss, training, backend, recipe.seed)
         weights = backend.weights()
         if backend.rank == 0:
             whole = model if backend.world == 1 else pretrainer(checkpoint, training.objective)

@@ -10,12 +10,14 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.errors import DataError, StudyError
 from engine.spec import Training
 
-POOL = 16  # batches sorted by length together; sorting all of them costs quality (F1 .43 -> .16 in one measurement)
+# What a forward and backward pass costs besides its arithmetic, in operations: some 10 ms on a core, 30 ms on a GPU.
+PASS_OPERATIONS = {"cpu": 5e8, "cuda": 3e12}
+SMALLEST_PASS = 64  # subwords: arithmetic on fewer is slow, too
 IGNORED = -100  # the target of a position that is no word; torch's own default for cross-entropy
 NOTHING = "there is no example to train on. Check the split's size and the study's volumes."
 
@@ -58,47 +60,60 @@ class Batch:
         return Batch(**moved)
 
 
-def order(lengths: Sequence[int], batch_size: int, steps: int, seed: int) -> Iterator[list[int]]:
-    """Yield the indices of each update's global batch: always `batch_size` of them, `steps` times.
+def order(number: int, batch_size: int, steps: int, seed: int) -> Iterator[list[int]]:
+    """Yield each update's global batch, as indices below `number`: always `batch_size` of them, `steps` times.
 
     Examples are drawn in shuffled epochs, one after the other; what an epoch leaves after its last whole batch goes
-    into the next one's first. Batches are of similar length because each pool of at most `POOL` of them is sorted
-    before it is cut; then its batches are shuffled. A pool ends with its epoch, else copies of one short sentence
-    would meet in a batch. Raises DataError where there is no example.
+    into the next one's first. Batches are random: length decides only what passes forward together (`share`).
+    Batches of similar length cost quality. Raises DataError where there is no example.
     """
-    if not lengths:
+    if not number:
         raise DataError(NOTHING)
     random = Random(seed)
     waiting: list[int] = []
-    while steps:
-        epoch = list(range(len(lengths)))
-        random.shuffle(epoch)
-        waiting += epoch
-        while steps and len(waiting) >= batch_size:
-            size = min(POOL, steps, len(waiting) // batch_size) * batch_size
-            pool, waiting = sorted(waiting[:size], key=lengths.__getitem__), waiting[size:]
-            batches = [pool[start : start + batch_size] for start in range(0, size, batch_size)]
-            random.shuffle(batches)
-            steps -= len(batches)
-            yield from batches
+    for _ in range(steps):
+        while len(waiting) < batch_size:
+            epoch = list(range(number))
+            random.shuffle(epoch)
+            waiting += epoch
+        yield waiting[:batch_size]
+        del waiting[:batch_size]
 
 
-def share(indices: Sequence[int], rank: int, world: int, micro_batch: int) -> list[list[int]]:
-    """This worker's micro-batches of a global batch; those of all workers together hold each index once.
+def share(lengths: Sequence[int], rank: int, world: int, micro_batch: int, pass_cost: int) -> list[list[int]]:
+    """This worker's micro-batches of a global batch of these lengths, as positions in it; all workers' hold each once.
 
-    `micro_batch`: examples per forward pass, 0 for all of the share at once. Every worker gets the same number of
-    micro-batches, none empty, for with DeepSpeed all workers must pass forward equally often. So with micro_batch=1
-    one may hold 2, where the batch does not divide evenly. Raises StudyError for fewer examples than workers.
+    A micro-batch is of similar length, so that little is padded. `micro_batch`: the most examples of one, 0 for no
+    limit. `pass_cost`: what one more pass costs, in subwords: short examples are not parted for less.
+
+    Every worker gets the same number of micro-batches, none empty, for with DeepSpeed all workers must pass forward
+    equally often. So with micro_batch=1 one may hold 2, where the batch does not divide evenly. Raises StudyError for
+    fewer examples than workers.
     """
-    if len(indices) < world:
+    if len(lengths) < world:
         raise StudyError(
-            f"batch_size={len(indices)} with workers={world}: every worker needs at least one sentence per update. "
+            f"batch_size={len(lengths)} with workers={world}: every worker needs at least one sentence per update. "
             "Use fewer workers or a larger batch."
         )
-    most = -(-len(indices) // world)
-    parts = min(-(-most // micro_batch) if micro_batch else 1, len(indices) // world)
-    own = indices[rank::world]
-    return [list(own[part * len(own) // parts : (part + 1) * len(own) // parts]) for part in range(parts)]
+    longest_first = sorted(range(len(lengths)), key=lambda position: -lengths[position])
+    smallest = longest_first[world - 1 :: world]  # the share that all others have, but for one example more
+    ends = _cut([lengths[position] for position in smallest], micro_batch or len(smallest), pass_cost)
+    own = longest_first[rank::world]
+    return [own[start:end] for start, end in zip([0, *ends], [*ends[:-1], len(own)], strict=False)]
+
+
+def _cut(lengths: Sequence[int], most: int, pass_cost: int) -> list[int]:
+    """Cut a falling list where the padded subwords and `pass_cost` a part are fewest; return the parts' ends."""
+    cost, start = [0.0], [0]
+    for end in range(1, len(lengths) + 1):
+        options = ((cost[s] + (end - s) * lengths[s] + pass_cost, s) for s in range(max(0, end - most), end))
+        least, first = min(options)
+        cost.append(least)
+        start.append(first)
+    ends = [len(lengths)]
+    while start[ends[-1]]:
+        ends.append(start[ends[-1]])
+    return ends[::-1]
 
 
 def collate(examples: Sequence[Example], targets: Sequence[Sequence[int] | np.ndarray] | None, pad_id: int) -> Batch:
@@ -127,14 +142,24 @@ def updates(
     rank: int = 0,
     world: int = 1,
     micro_batch: int = 0,
+    pass_cost: int = SMALLEST_PASS,
 ) -> Iterator[list[Batch]]:
     """Yield this worker's micro-batches of each update: `order`, `share` and `collate` in one, for `loop.train`."""
-    lengths = [len(example.input_ids) for example in examples]
-    for chosen in order(lengths, training.batch_size, training.steps, seed):
-        yield [
-            collate([examples[index] for index in part], [targets[index] for index in part], pad_id)
-            for part in share(chosen, rank, world, micro_batch)
-        ]
+    for chosen in order(len(examples), training.batch_size, training.steps, seed):
+        lengths = [len(examples[index].input_ids) for index in chosen]
+        parts = share(lengths, rank, world, micro_batch, pass_cost)
+        indices = [[chosen[position] for position in part] for part in parts]
+        yield [collate([examples[i] for i in part], [targets[i] for i in part], pad_id) for part in indices]
+
+
+def pass_cost(model: nn.Module, device: torch.device) -> int:
+    """What one more forward and backward pass costs, in subwords: few for a large model, many for a small one.
+
+    A subword takes 6 operations a weight that is trained (Kaplan et al. 2020, section 2.1).
+    """
+    linear = (part.weight for part in model.modules() if isinstance(part, nn.Linear))
+    weights = sum(weight.numel() for weight in linear if weight.requires_grad)
+    return max(SMALLEST_PASS, int(PASS_OPERATIONS[device.type] / (6 * max(1, weights))))
 
 
 def words_per_update(examples: Sequence[Example], batch_size: int) -> float:

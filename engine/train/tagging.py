@@ -1,4 +1,4 @@
-"""Training a tagger on words with labels, hard or soft: what fine-tuning and distillation have in common."""
+"""Training on windows with slots: what fine-tuning, distillation and pretraining have in common."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,9 +8,11 @@ from torch import Tensor, nn
 
 from engine.data.sentences import Sentence
 from engine.models.load import new_tagger
+from engine.models.pretraining import Pretrainer
 from engine.models.tagger import Tagger
+from engine.models.windows import Window
 from engine.spec import Training
-from engine.train.batches import Batch, updates, words_per_update
+from engine.train.batches import Batch, pass_cost, updates, words_per_update
 from engine.train.loop import Backend, TrainingLog, train
 
 Loss = Callable[[Tensor, Tensor, Tensor, float], Tensor]  # as in engine.train.losses
@@ -27,19 +29,34 @@ def fit(
     backend: Backend,
 ) -> TrainingLog:
     """Train `tagger` in place. `labels`: for each sentence its words' tag ids, or float32 (words, K) probabilities."""
-    tagger.freeze(training.freeze_embeddings, training.freeze_layers)
     windows = tagger.windows(sentences, training.max_tokens)
     targets = [labels[w.sentence][w.start : w.start + len(w.slots)] for w in windows]
-    normaliser = words_per_update(windows, training.batch_size)
-    batches = updates(
-        windows, targets, tagger.tokenizer.pad_token_id, training, seed, backend.rank, backend.world, micro_batch
-    )
+    return fit_examples(tagger, windows, targets, loss, training, seed, micro_batch, backend)
 
-    def batch_loss(model: nn.Module, batch: Batch) -> Tensor:
-        logits = model(batch.input_ids, batch.attention_mask, batch.slots)
+
+def fit_examples(
+    model: Tagger | Pretrainer,
+    examples: Sequence[Window],
+    targets: Sequence[Sequence[int] | np.ndarray],
+    loss: Loss,
+    training: Training,
+    seed: int,
+    micro_batch: int,
+    backend: Backend,
+) -> TrainingLog:
+    """Train `model` in place on windows and, for each of its slots, what is asked for."""
+    model.freeze(training.freeze_embeddings, training.freeze_layers)
+    normaliser = words_per_update(examples, training.batch_size)
+    batches = updates(
+        examples, targets, model.tokenizer.pad_token_id, training, seed, backend.rank, backend.world, micro_batch,
+        pass_cost(model, backend.device),
+    )  # fmt: skip
+
+    def batch_loss(wrapped: nn.Module, batch: Batch) -> Tensor:
+        logits = wrapped(batch.input_ids, batch.attention_mask, batch.slots)
         return loss(logits, batch.targets, batch.mask, normaliser)
 
-    return train(tagger, batches, batch_loss, training, backend, seed)
+    return train(model, batches, batch_loss, training, backend, seed)
 
 
 def save_trained(tagger: Tagger, checkpoint: str, seed: int, backend: Backend, out: Path) -> None:
