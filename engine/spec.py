@@ -35,7 +35,9 @@ class Training:
     `steps`: updates. `batch_size`: sentences per update, over all workers. `warmup`: share of the steps in which the
     learning rate rises linearly. `clip`: largest norm of the gradient. `freeze_layers`: that many bottom layers of the
     encoder, with the embeddings, keep their weights (Wu et al. 2020 keep 3). `max_tokens`: longest input, in
-    subwords; longer sentences are windowed.
+    subwords; longer sentences are windowed. `similar_lengths`: that many batches are drawn together and cut by length;
+    1 draws each batch at random. More pads less where a model is so small that one pass costs more than its padding;
+    on real text it costs F1 (docs/first-real-study.md).
     """
 
     steps: int
@@ -49,9 +51,10 @@ class Training:
     freeze_layers: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     max_tokens: int = 256
+    similar_lengths: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "max_tokens"):
+        for name in ("steps", "batch_size", "max_tokens", "similar_lengths"):
             _require(getattr(self, name) >= 1, f"{name}={getattr(self, name)}: must be at least 1")
         _require(self.learning_rate > 0, f"learning_rate={self.learning_rate}: must be above 0")
         _require(self.clip > 0, f"clip={self.clip}: must be above 0")

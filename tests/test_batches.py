@@ -30,22 +30,31 @@ EXAMPLES = [Words([7, 8, 9], [0, 2]), Words([5], [0])]
 
 @properties
 @given(
-    number=st.integers(1, 80), batch_size=st.integers(1, 30), steps=st.integers(1, 40), seed=st.integers(0, 9)
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=80),
+    batch_size=st.integers(1, 30),
+    steps=st.integers(1, 40),
+    seed=st.integers(0, 9),
+    together=st.integers(1, 20),
 )
-def test_each_epoch_uses_each_example_exactly_once(number, batch_size, steps, seed):
-    batches = list(order(number, batch_size, steps, seed))
+def test_each_epoch_uses_each_example_exactly_once(lengths, batch_size, steps, seed, together):
+    batches = list(order(lengths, batch_size, steps, seed, together))
     assert [len(batch) for batch in batches] == [batch_size] * steps
     uses = Counter(chain.from_iterable(batches))
-    epochs = steps * batch_size // number
-    assert all(uses[index] in (epochs, epochs + 1) for index in range(number))
-    assert set(uses) <= set(range(number))
-    assert batches == list(order(number, batch_size, steps, seed))
+    epochs = steps * batch_size // len(lengths)
+    assert all(uses[index] in (epochs, epochs + 1) for index in range(len(lengths)))
+    assert set(uses) <= set(range(len(lengths)))
+    assert batches == list(order(lengths, batch_size, steps, seed, together))
+
+
+def test_no_example_twice_in_a_batch_of_one_epoch():
+    for batch in order([3] * 64, batch_size=16, steps=12, seed=0, together=16):
+        assert len(set(batch)) == 16
 
 
 def test_epochs_and_seeds_differ():
-    batches = list(order(64, batch_size=16, steps=8, seed=0))
+    batches = list(order([5] * 64, batch_size=16, steps=8, seed=0))
     assert batches[:4] != batches[4:]
-    assert batches != list(order(64, batch_size=16, steps=8, seed=1))
+    assert batches != list(order([5] * 64, batch_size=16, steps=8, seed=1))
 
 
 @properties
@@ -99,18 +108,27 @@ def test_any_world_and_micro_batch_sees_the_same_global_batches(world, micro_bat
         assert sorted(chain.from_iterable(seen)) == whole
 
 
+LENGTHS = [min(200, int(length) + 1) for length in np.random.default_rng(0).lognormal(3.6, 0.6, 4_000)]
+
+
+def padding(batches: list[list[int]]) -> float:
+    padded = sum(len(batch) * max(LENGTHS[index] for index in batch) for batch in batches)
+    return padded / sum(LENGTHS[index] for batch in batches for index in batch)
+
+
 def test_little_is_padded_although_batches_are_random():
-    random = Random(0)
-    lengths = [min(200, int(random.lognormvariate(3.6, 0.6)) + 1) for _ in range(4_000)]
-    batches = list(order(4_000, batch_size=32, steps=125, seed=0))
-
-    def padding(batches: list[list[int]]) -> float:
-        padded = sum(len(batch) * max(lengths[index] for index in batch) for batch in batches)
-        return padded / sum(lengths[index] for batch in batches for index in batch)
-
-    parts = [[batch[i] for i in part] for batch in batches for part in share([lengths[i] for i in batch], 0, 1, 0, 64)]
+    batches = list(order(LENGTHS, batch_size=32, steps=125, seed=0))
+    parts = [[batch[i] for i in part] for batch in batches for part in share([LENGTHS[i] for i in batch], 0, 1, 0, 64)]
     assert padding(parts) < 1.2
     assert padding(batches) > 2
+
+
+def test_batches_drawn_together_are_of_similar_length_and_in_random_order():
+    batches = list(order(LENGTHS, batch_size=32, steps=125, seed=0, together=16))
+    assert padding(batches) < 1.2
+    means = [np.mean([LENGTHS[index] for index in batch]) for batch in batches[:16]]
+    assert means != sorted(means)
+    assert abs(np.mean(means) - np.mean(LENGTHS)) < 5
 
 
 def test_a_large_model_passes_forward_more_often():
@@ -144,7 +162,7 @@ def test_errors_name_the_cause():
     with pytest.raises(DataError, match="2 words has 1 targets"):
         collate(EXAMPLES, [[1], [3]], pad_id=0)
     with pytest.raises(DataError, match="no example"):
-        next(order(0, 4, 1, 0))
+        next(order([], 4, 1, 0))
     with pytest.raises(DataError, match="no example"):
         words_per_update([], 4)
 

@@ -60,24 +60,29 @@ class Batch:
         return Batch(**moved)
 
 
-def order(number: int, batch_size: int, steps: int, seed: int) -> Iterator[list[int]]:
-    """Yield each update's global batch, as indices below `number`: always `batch_size` of them, `steps` times.
+def order(lengths: Sequence[int], batch_size: int, steps: int, seed: int, together: int = 1) -> Iterator[list[int]]:
+    """Yield the indices of each update's global batch: always `batch_size` of them, `steps` times.
 
     Examples are drawn in shuffled epochs, one after the other; what an epoch leaves after its last whole batch goes
-    into the next one's first. Batches are random: length decides only what passes forward together (`share`).
-    Batches of similar length cost quality. Raises DataError where there is no example.
+    into the next one's first. `together`: that many batches are drawn at once, sorted by length, cut and shuffled.
+    They end with their epoch, else copies of one short sentence would meet in a batch. Raises DataError where there
+    is no example.
     """
-    if not number:
+    if not lengths:
         raise DataError(NOTHING)
     random = Random(seed)
     waiting: list[int] = []
-    for _ in range(steps):
-        while len(waiting) < batch_size:
-            epoch = list(range(number))
-            random.shuffle(epoch)
-            waiting += epoch
-        yield waiting[:batch_size]
-        del waiting[:batch_size]
+    while steps:
+        epoch = list(range(len(lengths)))
+        random.shuffle(epoch)
+        waiting += epoch
+        while steps and len(waiting) >= batch_size:
+            size = min(together, steps, len(waiting) // batch_size) * batch_size
+            drawn, waiting = sorted(waiting[:size], key=lengths.__getitem__), waiting[size:]
+            batches = [drawn[start : start + batch_size] for start in range(0, size, batch_size)]
+            random.shuffle(batches)
+            steps -= len(batches)
+            yield from batches
 
 
 def share(lengths: Sequence[int], rank: int, world: int, micro_batch: int, pass_cost: int) -> list[list[int]]:
@@ -145,9 +150,9 @@ def updates(
     pass_cost: int = SMALLEST_PASS,
 ) -> Iterator[list[Batch]]:
     """Yield this worker's micro-batches of each update: `order`, `share` and `collate` in one, for `loop.train`."""
-    for chosen in order(len(examples), training.batch_size, training.steps, seed):
-        lengths = [len(examples[index].input_ids) for index in chosen]
-        parts = share(lengths, rank, world, micro_batch, pass_cost)
+    lengths = [len(example.input_ids) for example in examples]
+    for chosen in order(lengths, training.batch_size, training.steps, seed, training.similar_lengths):
+        parts = share([lengths[index] for index in chosen], rank, world, micro_batch, pass_cost)
         indices = [[chosen[position] for position in part] for part in parts]
         yield [collate([examples[i] for i in part], [targets[i] for i in part], pad_id) for part in indices]
 
