@@ -39,7 +39,10 @@ img { max-width: 100%; height: auto } caption { text-align: left; padding: .5rem
 <h2>{{ study.name }}</h2>
 <p><strong>Question.</strong> {{ study.question }}</p>
 <p><strong>Hypothesis.</strong> {{ study.hypothesis }}</p>
+<p><strong>Axes.</strong> {% for axis, values in study.axes.items() if values %}{{ axis }}: {{ values | join(", ") }}{{
+"; " if not loop.last }}{% endfor %}</p>
 <p><strong>Plan.</strong> {{ study.plan }}</p>
+{% for warning in study.warnings %}<p class="warning" role="note">{{ warning }}</p>{% endfor %}
 {% endfor %}
 {% for group in groups %}
 <h2>{{ group.title }}</h2>
@@ -70,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     except SprachbundError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    target = Path(options.to or (Path(options.out, "report.html") if store.local else "report.html"))
+    target = Path(options.to or (Path(store.root, "report.html") if store.local else "report.html"))
     target.write_text(page, "utf-8")
     print(f"report: {target}")
     return 0
@@ -177,14 +180,19 @@ def _plan(counts: dict[str, int]) -> str:
 
 
 def _provenance(store: Store, done: pl.DataFrame) -> list[str]:
-    """What made the rows: from the records of the training steps, each distinct line once."""
-    lines = [f"store: {store.address}", f"last row: {done['finished'].max()}", f"training: {done['seconds'].sum():.0f} s in all"]
+    """What made the models: from the records of the training steps, each distinct line once."""
+    records = [store.record(name) for name in sorted(store.artifacts()) if name.startswith(("pretrain", "finetune", "distill"))]
+    seconds = sum(record["figures"]["seconds"] for record in records)
+    lines = [
+        f"store: {store.address}",
+        f"last row: {done['finished'].max()}",
+        f"training: {seconds:.0f} s in all, for {len(records)} models",
+    ]
     kept = {}
-    for artifact in sorted(store.artifacts()):
-        if artifact.startswith(("finetune", "distill")):
-            origin = store.record(artifact)["provenance"]
-            versions = ", ".join(f"{name} {version}" for name, version in origin["versions"].items() if version)
-            kept[f"{origin['machine']}; Python {origin['python']}; {versions}; git {origin['git']}"] = None
+    for record in records:
+        origin = record["provenance"]
+        versions = ", ".join(f"{name} {version}" for name, version in origin["versions"].items() if version)
+        kept[f"{origin['machine']}; Python {origin['python']}; {versions}; git {origin['git']}"] = None
     return lines + list(kept)
 
 

@@ -5,6 +5,7 @@ the store has.
 """
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -12,7 +13,7 @@ from engine.data.corpora import Dataset, open_dataset, pool_size, pool_version
 from engine.errors import DataError, StudyError
 from engine.fingerprint import fingerprint
 from engine.models import recipes
-from engine.models.sizes import checkpoint, describe, short_name
+from engine.models.sizes import TINY_CHECKPOINT, checkpoint, describe, short_name
 from engine.spec import (
     FORMS,
     RECIPE_VERSION,
@@ -100,9 +101,12 @@ class Graph:
     steps: dict[str, Step] = field(default_factory=dict)
     cells: list[CellWork] = field(default_factory=list)
 
-    def closure(self, artifacts: tuple[str, ...]) -> Iterator[str]:
-        """Yield the artifacts and all that they need, each once."""
-        seen: set[str] = set()
+    def missing(self, artifacts: tuple[str, ...], there: AbstractSet[str]) -> Iterator[str]:
+        """Yield those of the artifacts, and of all that they need, which are not `there`, each once.
+
+        What only made something that is there is not needed again.
+        """
+        seen = set(there)
         waiting = list(artifacts)
         while waiting:
             name = waiting.pop()
@@ -116,8 +120,8 @@ def expand(study: Study) -> list[Cell]:
     """Return the study's cells, each once.
 
     Volume 0 of teacher-student is its teacher, that is direct transfer, and direct transfer from a language to itself is
-    the in-language ceiling: such cells go by that name. Raises StudyError where an axis changes nothing, a model cannot
-    serve a form, or no cell is left.
+    the in-language ceiling: such cells go by that name. A source set gives no cell for a target that is one of it.
+    Raises StudyError where an axis changes nothing, a model cannot serve a form, or no cell is left.
     """
     if "teacher-student" not in study.methods and len(study.volumes) > 1:
         raise StudyError(
@@ -156,6 +160,8 @@ def _points(study: Study) -> Iterator[tuple[str, tuple[str, ...], str, int, int]
                 for sources in study.sources:
                     if sources == (target,):
                         yield "in-language", sources, target, 0, seed
+                    elif target in sources:
+                        continue  # its gold tags are read: no transfer
                     elif method == "direct":
                         yield method, sources, target, 0, seed
                     else:
@@ -179,7 +185,10 @@ def compile_study(study: Study, data: str | None) -> Graph:
     """
     models = {short_name(model): model for model in study.model}
     if len(models) < len(study.model):
-        raise StudyError(f"axis model={','.join(study.model)}: two folders have the same name. Rename one of them.")
+        raise StudyError(
+            f"axis model={','.join(study.model)}: two have the same name in the results table, which shows a folder's "
+            "own name and a hub id without its revision. Rename a folder, or study one revision at a time."
+        )
     graph = Graph()
     cells = expand(study)
     compilers = {
@@ -199,9 +208,16 @@ class _Compiler:
         self.study, self.graph, self.dataset, self.model = study, graph, dataset, model
         self.checkpoint = checkpoint(model)
         self.splits: dict[tuple[str, str], Split] = {}
-        self.pools: dict[str, Split] = {}
-        family = describe(model).family
-        self.recipe: Recipe = (study.recipes or recipes.FULL)[family]
+        self.pools: dict[tuple[str, str], Split] = {}
+        self.steps: dict[StepRecipe, Step] = {}
+        self.recipe: Recipe = (recipes.FULL | dict(study.recipes or {}))[describe(model).family]
+        if self.checkpoint == TINY_CHECKPOINT and dataset.name != "sandbox":
+            raise StudyError(
+                f"model=tiny with dataset={dataset.name}: the tiny model is made from the sandbox's text and reads nothing "
+                "else. Name a pretrained model: --set model=FOLDER, or a hub id."
+            )
+        if self.checkpoint == TINY_CHECKPOINT and self.recipe.pretrain is None:
+            raise StudyError("model=tiny with a recipe without `pretrain`: the tiny model is made by that step. Give one.")
 
     def add(self, cell: Cell) -> None:
         base, base_needs = self._base(cell.model)
@@ -214,20 +230,20 @@ class _Compiler:
         on_sources = tuple(self._evaluate(teacher, self._split(code, "test")) for code in cell.sources)
         work = CellWork(
             cell, teacher.artifact, on_target.artifact, None, tuple(step.artifact for step in on_sources),
-            tuple(split.version for split in train), None, test.version,
+            tuple(map(_content, train)), None, _content(test),
         )
         if cell.method == "teacher-student":
             student, pool = self._student(cell, teacher, base, base_needs)
             work = replace(
                 work, trained=student.artifact, scored=self._evaluate(student, test).artifact,
-                teacher=on_target.artifact, pool_data=pool.version,
+                teacher=on_target.artifact, pool_data=_content(pool),
             )
         self.graph.cells.append(work)
 
     def _base(self, model: str) -> tuple[Checkpoint | str, tuple[tuple[str, str], ...]]:
         if self.recipe.pretrain is None:
             return self.checkpoint, ()
-        data = tuple(self._split(code, "text") for code in self.recipe.pretrain.languages)
+        data = tuple(self._pool(code, "text", 0) for code in self.recipe.pretrain.languages)
         recipe = PretrainRecipe(self.checkpoint, data, self.recipe.pretrain, PRETRAIN_SEED)
         step = self._step(recipe, model, ())
         return step.fingerprint, (("base", step.artifact),)
@@ -235,9 +251,8 @@ class _Compiler:
     def _student(
         self, cell: Cell, teacher: Step, base: Checkpoint | str, base_needs: tuple[tuple[str, str], ...]
     ) -> tuple[Step, Split]:
-        if cell.target not in self.pools:
-            self.pools[cell.target] = self._pool(cell.target)
-        pool, volumes = self.pools[cell.target], self.study.volumes
+        volumes = self.study.volumes
+        pool = self._pool(cell.target, self.study.pool, max(volumes))
         about = f"{cell.model}-{'+'.join(cell.sources)}-{cell.target}"
         label = self._step(
             LabelRecipe(teacher.fingerprint, pool, max(volumes), self.recipe.distill.max_tokens, cell.seed),
@@ -256,28 +271,34 @@ class _Compiler:
         return self._step(recipe, about, (("model", model.artifact),))
 
     def _step(self, recipe: StepRecipe, about: str, needs: tuple[tuple[str, str], ...]) -> Step:
-        step = Step(recipe, about, needs, self.model)
-        return self.graph.steps.setdefault(step.artifact, step)
+        if recipe not in self.steps:
+            step = Step(recipe, about, needs, self.model)
+            self.steps[recipe] = self.graph.steps.setdefault(step.artifact, step)
+        return self.steps[recipe]
 
     def _split(self, language: str, split: str) -> Split:
+        """A labeled split, read whole and checked."""
         if (language, split) not in self.splits:
-            if split != "text":
-                self.dataset.size(language, split)  # reads and checks the whole file
-            self.splits[language, split] = self._named(language, split, self.dataset.version(language, split))
+            self.dataset.size(language, split)
+            types, dropped = tuple(sorted(self.study.types)), tuple(sorted(self.study.dropped_types))
+            version = self.dataset.version(language, split)
+            self.splits[language, split] = Split(self.dataset.name, language, split, version, types, dropped)
         return self.splits[language, split]
 
-    def _pool(self, language: str) -> Split:
-        split = self.study.pool
-        version = pool_version(self.dataset, language, split)
-        size = pool_size(self.dataset, language, split)
-        largest = max(self.study.volumes)
-        if size is not None and largest > size:
-            raise DataError(
-                f"volume {largest} is larger than the pool: {self.dataset.name} {language} {split} has {size} sentences "
-                "(those of dev and test left out). Lower the volume, or use pool='text' in the study."
-            )
-        return self._named(language, split, version)
+    def _pool(self, language: str, split: str, volume: int) -> Split:
+        """An unlabeled pool, read whole and checked, of at least `volume` sentences. Its tags are not part of it."""
+        if (language, split) not in self.pools:
+            size = pool_size(self.dataset, language, split)
+            if size is not None and volume > size:
+                raise DataError(
+                    f"volume {volume} is larger than the pool: {self.dataset.name} {language} {split} has {size} sentences "
+                    "(those of dev and test left out). Lower the volume, or use pool='text' in the study."
+                )
+            version = pool_version(self.dataset, language, split)
+            self.pools[language, split] = Split(self.dataset.name, language, split, version, ())
+        return self.pools[language, split]
 
-    def _named(self, language: str, split: str, version: str) -> Split:
-        types, dropped = tuple(sorted(self.study.types)), tuple(sorted(self.study.dropped_types))
-        return Split(self.dataset.name, language, split, version, types, dropped)
+
+def _content(split: Split) -> str:
+    """Stands for a split's sentences: a version alone may be that of all languages of a dataset."""
+    return f"{split.language} {split.version}"

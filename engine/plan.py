@@ -50,10 +50,9 @@ def make_plan(graph: Graph, store: Store, on_gpu: bool) -> Plan:
     done, failed, missing, stale = _status(graph, store)
     there = store.artifacts()
     left = [*failed, *missing, *stale]
-    wanted = {name for work in left for name in graph.closure(work.artifacts)} - there
-    wanted = _without_inputs_of_the_done(graph, left, wanted, there)
+    alone = [graph.steps[name] for work in left for name in graph.missing(work.artifacts, there)]
+    wanted = {step.artifact for step in alone}
     to_run = [step for name, step in graph.steps.items() if name in wanted]
-    alone = [graph.steps[name] for work in left for name in graph.closure(work.artifacts) if name not in there]
     return Plan(
         graph, done, failed, missing, stale, to_run, _units(to_run, left, on_gpu), len(alone),
         sum(seconds(step, on_gpu) for step in to_run), sum(seconds(step, on_gpu) for step in alone),
@@ -75,18 +74,6 @@ def _status(graph: Graph, store: Store) -> tuple[list[CellWork], list[CellWork],
         else:
             (stale if rows else missing).append(work)
     return done, failed, missing, stale
-
-
-def _without_inputs_of_the_done(graph: Graph, left: list[CellWork], wanted: set[str], there: set[str]) -> set[str]:
-    """Leave out steps that only steps need which are done already: what they fed is there."""
-    needed: set[str] = set()
-    waiting = [name for work in left for name in work.artifacts if name in wanted]
-    while waiting:
-        name = waiting.pop()
-        if name not in needed:
-            needed.add(name)
-            waiting += [need for _, need in graph.steps[name].needs if need not in there]
-    return needed
 
 
 def _units(to_run: list[Step], left: Iterable[CellWork], on_gpu: bool) -> list[Unit]:

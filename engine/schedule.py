@@ -21,6 +21,7 @@ from engine.store import Store
 from engine.work import Outcome, Unit, failed_row, run_unit
 
 Progress = Callable[["State"], None]
+LOST = "its worker was lost: killed, out of memory, or on a node without this package"
 
 
 @dataclass
@@ -33,7 +34,7 @@ class State:
     failed: dict[str, str] = field(default_factory=dict)  # artifact -> error
 
     def waiting(self) -> list[Unit]:
-        """Units not begun, those with most work behind them first."""
+        """Units not begun, in the graph's order."""
         begun = self.done | {unit.name for unit in self.running.values()}
         return [unit for name, unit in self.units.items() if name not in begun]
 
@@ -61,22 +62,22 @@ class _Releases(Searcher):
         unit = self.state.running.pop(trial_id, None)
         if unit is None:
             return
-        failed = dict((result or {}).get("failed", ()))
-        if error or result is None:
-            lost = "its worker was lost (killed, or out of memory)"
-            failed |= {step.artifact: lost for step in unit.steps if not self.store.has(step.artifact)}
-        self.state.failed |= failed
-        self._write_failed(unit)
+        result = result or {}
+        broken = LOST if error or "made" not in result else result["error"]
+        self.state.failed |= dict(result.get("failed", ()))
+        if broken:
+            self.state.failed |= {step.artifact: broken for step in unit.steps if not self.store.has(step.artifact)}
+        self._write_failed(unit, broken)
         self.state.done.add(unit.name)
         self.progress(self.state)
 
-    def _write_failed(self, unit: Unit) -> None:
+    def _write_failed(self, unit: Unit, broken: str | None) -> None:
         """Write a row for each cell of the unit that could not be finished, with the error that stopped it."""
+        written = {(file.cell, file.fingerprint) for file in self.store.row_files() if not file.failed}
         for work in unit.cells:
-            missing = [name for name in work.artifacts if not self.store.has(name)]
-            if missing:
-                causes = filter(None, map(self._cause, missing))
-                error = next(causes, f"not made: {', '.join(missing)}")
+            if (work.key, work.fingerprint) not in written:
+                causes = filter(None, map(self._cause, work.artifacts))
+                error = next(causes, broken or "its artifacts are there, but its rows are not: run the study again")
                 self.store.write_rows(work.about, work.key, work.fingerprint, failed_row(work, error))
 
     def _cause(self, artifact: str) -> str | None:
@@ -115,15 +116,23 @@ class _Worker(tune.Trainable):
         """Nothing: a unit that is tried again skips the steps that the store has."""
 
     def step(self) -> dict[str, Any]:
-        outcome: Outcome = run_unit(self.units[self.config["unit"]], self.store, self.site)
-        return {"made": len(outcome.made), "failed": list(outcome.failed.items()), "done": True}  # Tune flattens dicts
+        outcome, error = Outcome(), None
+        try:
+            outcome = run_unit(self.units[self.config["unit"]], self.store, self.site)
+        except Exception as raised:  # noqa: BLE001, not a step's own error but the store's: Ray would not tell its text
+            error = f"{type(raised).__name__}: {raised}"
+        failed = list(outcome.failed.items())  # Tune flattens dicts
+        return {"made": len(outcome.made), "failed": failed, "error": error, "done": True}
 
 
-def start_ray(address: str | None, local: bool, jobs: int | None) -> int:
-    """Connect to a cluster, or start Ray on this machine. Return how many one-worker units fit at once.
+def start_ray(address: str | None, local: bool, jobs: int | None, resources: Resources) -> int:
+    """Connect to a cluster, or start Ray on this machine. Return how many units fit at once, at most `jobs`.
 
-    Raises StudyError where neither --local nor --address was given and there is no GPU here.
+    0 where none fits a cluster as it is now: it may grow. Raises StudyError where neither --local nor --address was given
+    and there is no GPU here, where both were, where the cluster does not answer, or no unit fits this machine.
     """
+    if local and address is not None:
+        raise StudyError(f"--local with --address {address}: --local runs on this machine alone. Give one of the two.")
     if not local and address is None and not _gpus():
         raise StudyError(
             "no GPU on this machine and no cluster address. On a laptop add --local (the study's local form, on the CPU); "
@@ -134,10 +143,21 @@ def start_ray(address: str | None, local: bool, jobs: int | None) -> int:
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
-        settings |= {"num_cpus": jobs or os.cpu_count(), "include_dashboard": False}
-    ray.init(address=address, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}}, **settings)
-    cluster = ray.cluster_resources()
-    return jobs or int(cluster.get("GPU", 0) or cluster.get("CPU", 1))
+        settings |= {"num_cpus": os.cpu_count(), "include_dashboard": False}
+    try:
+        ray.init(address=address or "local", runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}}, **settings)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise StudyError(f"--address {address}: no Ray cluster could be reached or started ({error}).") from error
+    need = {"CPU": resources.workers * resources.threads, "GPU": resources.workers * resources.gpus}
+    there = ray.cluster_resources()
+    fit = min(int(there.get(kind, 0) / number) for kind, number in need.items() if number)
+    if not fit and address is None:
+        raise StudyError(
+            f"one step needs {need['CPU']} CPUs and {need['GPU']:g} GPUs (the study's resources: workers="
+            f"{resources.workers}, threads={resources.threads}, gpus={resources.gpus:g}); this machine has "
+            f"{there.get('CPU', 0):g} and {there.get('GPU', 0):g}. Lower the study's `resources`, or run it on a cluster."
+        )
+    return min(fit, jobs or fit)
 
 
 def run_units(units: list[Unit], store: Store, site: Site, at_once: int, progress: Progress) -> State:
@@ -151,7 +171,7 @@ def run_units(units: list[Unit], store: Store, site: Site, at_once: int, progres
             tune_config=tune.TuneConfig(
                 search_alg=_Releases(state, store, progress),
                 num_samples=-1,
-                max_concurrent_trials=max(1, at_once // (max(1, resources.workers))),
+                max_concurrent_trials=max(1, at_once),
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(

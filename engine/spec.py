@@ -16,12 +16,13 @@ from engine.languages import language
 METHODS = ("direct", "teacher-student", "in-language")
 FORMS = ("slots", "encoder")
 TASKS = ("ner",)
+FAMILIES = ("mt5", "encoder", "tiny")
 POOLS = ("train", "text")
 AXES = ("dataset", "model", "form", "methods", "sources", "targets", "volumes", "seeds")
 
 # One number a kind of step. Raise it when the kind's code changes what it puts out: its steps, and all after them,
 # then count as stale.
-RECIPE_VERSION = {"pretrain": 2, "finetune": 2, "label": 1, "distill": 2, "evaluate": 1}
+RECIPE_VERSION = {"pretrain": 2, "finetune": 2, "label": 2, "distill": 2, "evaluate": 1}
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -32,7 +33,7 @@ RECIPE_VERSION = {"pretrain": 2, "finetune": 2, "label": 1, "distill": 2, "evalu
 class Training:
     """How a model is trained, as far as it decides the numbers.
 
-    `steps`: updates. `batch_size`: sentences per update, over all workers. `warmup`: share of the steps in which the
+    `steps`: updates. `batch_size`: sentences (windows of long ones) per update, over all workers. `warmup`: share of the steps in which the
     learning rate rises linearly. `clip`: largest norm of the gradient. `freeze_layers`: that many bottom layers of the
     encoder, with the embeddings, keep their weights (Wu et al. 2020 keep 3). `max_tokens`: longest input, in
     subwords; longer sentences are windowed. `similar_lengths`: that many batches are drawn together and cut by length;
@@ -88,6 +89,10 @@ class Pretraining(Training):
         super().__post_init__()
         _one_of("objective", self.objective, ("span-corruption", "masked-lm", "denoise"))
         _require(0 < self.masked < 1, f"masked={self.masked}: is a share of the words, 0 < masked < 1")
+        _require(self.sentences >= 1, f"sentences={self.sentences}: must be at least 1")
+        _require(bool(self.languages), "languages is empty: name those whose text is pretrained on")
+        for code in self.languages:
+            language(code)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +128,7 @@ class Resources:
     """What one training step may use. Changing any of it changes no fingerprint.
 
     `workers`: processes of one step; more than one go through Ray Train and DeepSpeed. `zero_stage`: DeepSpeed's ZeRO
-    stage. `micro_batch`: sentences per forward pass and worker, 0 for the whole share of the batch. `gpus`: GPUs per
+    stage. `micro_batch`: most sentences of a worker's forward pass, 0 for no limit. `gpus`: GPUs per
     worker, a fraction where several cells share one. `threads`: CPU threads per worker.
     """
 
@@ -281,8 +286,8 @@ class Study:
     """A question, its axes and its defaults.
 
     Each axis takes one value or several. A source set is written "eng+deu". `form` left empty means the model's own:
-    slots for mT5, encoder for encoders. `recipes` maps a model's family to its trainings; None means the family's own
-    (`engine.models.recipes`).
+    slots for mT5, encoder for encoders. `recipes` maps a model's family ("mt5", "encoder", "tiny") to its trainings;
+    a family left out has its own (`engine.models.recipes`).
     `pool`: the unlabeled text, "train" (the target's train split without its labels) or "text" (general text).
     `types`: the entity types scored; `dropped_types`: types read as O; any other is an error.
 
@@ -324,6 +329,8 @@ class Study:
         _require(bool(self.types), "types is empty: name the entity types that are scored, such as LOC, ORG and PER")
         both = ", ".join(sorted({*self.types} & {*self.dropped_types}))
         _require(not both, f"dropped_types has {both}, and so has types: a type is either scored or read as O")
+        for family in self.recipes or {}:
+            _one_of("recipes", family, FAMILIES)
         for code in {*self.targets, *(code for sources in self.sources for code in sources)}:
             language(code)
 

@@ -55,7 +55,7 @@ COLUMNS = pa.schema(
         ("sentences", pa.int64()),  # of the test split
         ("entities", pa.int64()),  # gold spans of this type in it
         ("parse_failures", pa.int64()),  # answers that could not be read; always 0 in forms with one slot a word
-        ("collapsed", pa.bool_()),  # whole-table F1 below 0.05: the run learned nothing usable here
+        ("collapsed", pa.bool_()),  # F1 over all types below 0.05, where there are entities
         ("teacher_precision", pa.float64()),  # the teacher on the same test split; null where there is none
         ("teacher_recall", pa.float64()),
         ("teacher_f1", pa.float64()),
@@ -103,26 +103,23 @@ class Store:
     """
 
     def __init__(self, address: str) -> None:
-        self.address = str(address)
         try:
-            self._fs, self.root = _filesystem(self.address)
+            self._fs, self.root = _filesystem(str(address))
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise StoreError(f"--out {self.address}: not a folder or URL that can be opened ({error}).") from error
+            raise StoreError(f"--out {address}: not a folder or URL that can be opened ({error}).") from error
         self.local = isinstance(self._fs, fs.LocalFileSystem)
+        # Absolute, for the workers' folder is another than the driver's.
+        self.address = self.root if self.local else str(address).rstrip("/")
 
     def probe(self) -> None:
         """Make the folders, and write, list, read and delete a file. Raises StoreError where one of these fails."""
         name, content = f".probe-{uuid.uuid4().hex}", b"probe"
-        try:
+        with self._writing():
             for folder in ("artifacts", "results", "studies"):
                 self._fs.create_dir(f"{self.root}/{folder}", recursive=True)
             self._write(f"results/{name}", content)
             seen = name in self._names("results") and self._read(f"results/{name}") == content
             self._fs.delete_file(f"{self.root}/results/{name}")
-        except OSError as error:
-            raise StoreError(
-                f"--out {self.address}: cannot be written ({error}). Name a folder or bucket that you may write to."
-            ) from error
         if not seen:
             raise StoreError(f"--out {self.address}: a file written there did not come back. Name another place.")
         if self.local:
@@ -132,11 +129,8 @@ class Store:
 
     def artifacts(self) -> set[str]:
         """Names of the finished artifacts."""
-        selector = fs.FileSelector(f"{self.root}/artifacts", recursive=True, allow_not_found=True)
-        return {
-            file.path.split("/")[-2] for file in self._fs.get_file_info(selector)
-            if file.base_name == "step.json" and not file.path.split("/")[-2].startswith(".")
-        }
+        files = (file.path.split("/") for file in self._list("artifacts", recursive=True) if file.base_name == "step.json")
+        return {path[-2] for path in files if not path[-2].startswith(".")}
 
     def has(self, artifact: str) -> bool:
         """Whether the artifact of this name is finished."""
@@ -172,8 +166,9 @@ class Store:
     def checkpoints(self, artifact: str) -> Iterator[str]:
         """Give the folder or URL for a running step's checkpoints. It is removed when the step has ended well."""
         folder = f"artifacts/.run-{artifact}"
-        yield f"{self.address.rstrip('/')}/{folder}"
-        self._fs.delete_dir(f"{self.root}/{folder}")
+        yield f"{self.address}/{folder}"
+        if self._fs.get_file_info(f"{self.root}/{folder}").type == fs.FileType.Directory:
+            self._fs.delete_dir(f"{self.root}/{folder}")
 
     def publish(self, artifact: str, folder: Path, record: Mapping[str, Any]) -> None:
         """Make the files of a scratch folder the artifact, with `record` as its step.json. First one wins."""
@@ -245,14 +240,19 @@ class Store:
 
     def studies(self) -> dict[str, dict[str, Any]]:
         """The kept summaries by study name."""
-        names = [name for name in self._names("studies") if name.endswith(".json")]
+        names = [name for name in self._names("studies") if name.endswith(".json") and not name.startswith(".")]
         return {name.removesuffix(".json"): json.loads(self._read(f"studies/{name}")) for name in sorted(names)}
 
     # Files
 
     def _names(self, folder: str) -> list[str]:
-        selector = fs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
-        return [file.base_name for file in self._fs.get_file_info(selector) if file.type == fs.FileType.File]
+        return [file.base_name for file in self._list(folder) if file.type == fs.FileType.File]
+
+    def _list(self, folder: str, recursive: bool = False) -> list[fs.FileInfo]:
+        try:
+            return self._fs.get_file_info(fs.FileSelector(f"{self.root}/{folder}", True, recursive))
+        except OSError as error:
+            raise StoreError(f"--out {self.address}: cannot be read ({error}). Check the address and your access.") from error
 
     def _read(self, path: str) -> bytes:
         with self._fs.open_input_stream(f"{self.root}/{path}") as stream:
@@ -263,10 +263,20 @@ class Store:
         final = f"{self.root}/{path}"
         folder, _, name = final.rpartition("/")
         target = f"{folder}/.tmp-{uuid.uuid4().hex[:8]}-{name}" if self.local else final
-        with self._fs.open_output_stream(target) as stream:
-            stream.write(content)
-        if self.local:
-            os.replace(target, final)
+        with self._writing():
+            with self._fs.open_output_stream(target) as stream:
+                stream.write(content)
+            if self.local:
+                os.replace(target, final)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"--out {self.address}: cannot be written ({error}). Name a folder or bucket that you may write to."
+            ) from error
 
     def _remove_scratch_of_the_dead(self) -> None:
         """Remove scratch folders that a killed process of this machine left behind."""

@@ -8,6 +8,7 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +61,15 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     store = Store(options.out or f"runs/{study.name}")
     on_gpu = not options.local
     plan = make_plan(graph, store, on_gpu)
-    console.print(f"[bold]{study.name}[/bold]: {study.question}")
-    for line in [*_warnings(study, options.data), *summary(plan, on_gpu)]:
+    warnings = _warnings(study, options.data)
+    for line in [f"{study.name}: {study.question}", *warnings, *summary(plan, on_gpu)]:
         console.print(line, markup=False, soft_wrap=True)
     if options.plan:
         return 0
     if plan.open:
         _execute(plan, study, store, options, console)
         plan = make_plan(graph, store, on_gpu)
-    store.write_study(study.name, _summary(study, plan, options))
+    store.write_study(study.name, _summary(study, plan, warnings))
     return _conclude(plan, store, console)
 
 
@@ -80,13 +81,15 @@ def load_study(file: Path, local: bool) -> Study:
     if spec is None or spec.loader is None:
         raise StudyError(f"{file}: not a Python file. A study file ends in .py and defines `study`.")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there for the module of their class
     try:
         spec.loader.exec_module(module)
     except SprachbundError as error:
         raise StudyError(f"{file}: {error}") from error
-    except Exception as error:  # a study file is the user's code and may raise anything
-        line = next((f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename == str(file)), None)
-        raise StudyError(f"{file}, line {line or '?'}: the study file raised {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # a study file is the user's code and may raise anything
+        lines = (frame.lineno for frame in reversed(traceback.extract_tb(error.__traceback__)) if frame.filename == str(file))
+        line = error.lineno if isinstance(error, SyntaxError) else next(lines, "?")
+        raise StudyError(f"{file}, line {line}: the study file raised {type(error).__name__}: {error}") from error
     name = "local" if local else "study"
     found = getattr(module, name, None)
     if not isinstance(found, Study):
@@ -116,9 +119,12 @@ def _warnings(study: Study, data: str | None) -> list[str]:
     lines = []
     for name in study.dataset:
         dataset = open_dataset(name, data, study.types, study.dropped_types)
-        for target in study.targets:
-            if number := leaks(dataset, target):
-                lines.append(f"warning: {name} {target}: {number} test sentences stand in its train split too")
+        for code in sorted({*study.targets, *chain.from_iterable(study.sources)}):
+            if number := leaks(dataset, code):
+                lines.append(
+                    f"warning: {name} {code}: {number} test sentences stand in its train split too; students never see them, "
+                    "models trained on its labels do"
+                )
     return lines
 
 
@@ -129,8 +135,9 @@ def _execute(plan: Plan, study: Study, store: Store, options: argparse.Namespace
     models = {short_name(name): str(Path(name).resolve()) for name in study.model if Path(name).is_dir()}
     site = Site(data=options.data and str(Path(options.data).resolve()), models=models, resources=resources)
     store.probe()
-    at_once = start_ray(options.address, options.local, options.jobs)
-    console.print(f"store: {store.address}; {at_once} at once")
+    at_once = start_ray(options.address, options.local, options.jobs, resources)
+    room = f"{at_once} at once" if at_once else "waiting for the cluster to grow"
+    console.print(f"store: {store.address}; {room}", markup=False, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())  # fmt: skip
     with Progress(*columns, console=console, refresh_per_second=2) as bar:
@@ -138,28 +145,24 @@ def _execute(plan: Plan, study: Study, store: Store, options: argparse.Namespace
         task = bar.add_task("starting", total=total)
 
         def show(state: State) -> None:
-            done = sum(state.units[name].cost for name in state.done)
-            running = len(state.running)
-            waiting = len(state.units) - len(state.done) - running
-            text = f"steps: {_steps(state, state.done)} done, {running} running, {waiting} waiting"
-            bar.update(task, description=text + (f", {len(state.failed)} failed" if state.failed else ""), completed=done)
+            done = [state.units[name] for name in state.done]
+            parts = {"done": done, "running": state.running.values(), "waiting": state.waiting()}
+            counts = {name: sum(len(unit.steps) for unit in units) for name, units in parts.items()}
+            counts |= {"done": counts["done"] - len(state.failed), "failed": len(state.failed)}
+            text = "steps: " + ", ".join(f"{number} {name}" for name, number in counts.items() if number or name != "failed")
+            bar.update(task, description=text, completed=sum(unit.cost for unit in done))
 
         run_units(plan.units, store, site, at_once, show)
 
 
-def _steps(state: Any, names: set[str]) -> int:
-    return sum(len(state.units[name].steps) for name in names)
-
-
-def _summary(study: Study, plan: Plan, options: argparse.Namespace) -> dict[str, Any]:
+def _summary(study: Study, plan: Plan, warnings: list[str]) -> dict[str, Any]:
     """What the report says of the study, besides its rows."""
-    axes = {axis: [("+".join(v) if isinstance(v, tuple) else v) for v in getattr(study, axis)] for axis in AXES}
+    axes = {axis: ["+".join(v) if isinstance(v, tuple) else v for v in getattr(study, axis)] for axis in AXES}
     return {
         "question": study.question,
         "hypothesis": study.hypothesis,
         "axes": axes,
-        "pool": study.pool,
-        "local": options.local,
+        "warnings": warnings,
         "plan": {
             "cells": len(plan.graph.cells),
             **{status: len(getattr(plan, status)) for status in ("done", "failed", "missing", "stale")},
@@ -171,13 +174,17 @@ def _summary(study: Study, plan: Plan, options: argparse.Namespace) -> dict[str,
 def _conclude(plan: Plan, store: Store, console: Console) -> int:
     """Print the table and the failures; return the exit code."""
     frame = engine.results(store.address)
-    asked = [work.fingerprint for work in plan.graph.cells]  # the store may have more, of other requests and recipes
-    for table in _tables(frame.filter(frame["fingerprint"].is_in(asked))):
+    # The store may have more: other studies, requests and recipes.
+    asked = [work.fingerprint for work in plan.graph.cells]
+    frame = frame.filter((frame["study"] == plan.graph.cells[0].cell.study) & frame["fingerprint"].is_in(asked))
+    for table in _tables(frame):
         console.print(table)
     for work in plan.open:
         error = frame.filter((frame["fingerprint"] == work.fingerprint) & (frame["status"] == "failed"))["error"]
-        console.print(f"failed: {work.cell}: {error[0] if len(error) else 'no result'}", markup=False, soft_wrap=True)
-    console.print(f"results: {store.address}/results/*.parquet   report: python -m analysis.report {store.address}", soft_wrap=True)
+        text = f"failed: {work.cell}: {error[0]}" if len(error) else f"not run: {work.cell}"
+        console.print(text, markup=False, soft_wrap=True)
+    where = f"results: {store.address}/results/*.parquet   report: python -m analysis.report {store.address}"
+    console.print(where, markup=False, soft_wrap=True)
     return 1 if plan.open else 0
 
 
@@ -187,19 +194,23 @@ def _tables(frame: Any) -> Iterator[Table]:
 
     done = frame.filter((pl.col("entity_type") == "ALL") & (pl.col("status") == "done"))
     for setting, rows in done.group_by(["dataset", "model", "form"], maintain_order=True):
-        transfer = rows.filter(pl.col("method") != "in-language")
+        transfer, ceiling = (rows.filter((pl.col("method") == "in-language") == yes) for yes in (False, True))
         volumes = sorted(set(transfer["volume"]))
         table = Table(title=f"{' '.join(setting)}: span F1 on test, mean over seeds ± standard deviation")
         for heading in ("transfer", "on source", *map(str, volumes), "in-language", "seeds", "collapsed"):
             table.add_column(heading, no_wrap=True)
         for (sources, target), cells in transfer.group_by(["sources", "target"], maintain_order=True):
-            ceiling = rows.filter((pl.col("target") == target) & (pl.col("method") == "in-language"))["f1"]
             table.add_row(
                 f"{'+'.join(sources)} → {target}",
                 _spread(cells.filter(pl.col("volume") == cells["volume"].min())["source_f1"]),
                 *(_spread(cells.filter(pl.col("volume") == volume)["f1"]) for volume in volumes),
-                _spread(ceiling), str(cells["seed"].n_unique()), str(cells["collapsed"].sum() or ""),
+                _spread(ceiling.filter(pl.col("target") == target)["f1"]),
+                str(cells["seed"].n_unique()), str(cells["collapsed"].sum() or ""),
             )  # fmt: skip
+        alone = ceiling.filter(~pl.col("target").is_in(transfer["target"].unique().to_list()))
+        for (target,), cells in alone.group_by(["target"], maintain_order=True):
+            blank = ["" for _ in (*volumes, "on source")]
+            table.add_row(target, *blank, _spread(cells["f1"]), str(cells["seed"].n_unique()), str(cells["collapsed"].sum() or ""))
         yield table
 
 

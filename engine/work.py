@@ -28,6 +28,7 @@ from engine.tasks.ner import f1
 
 TRAINING = ("pretrain", "finetune", "distill")
 COLLAPSED = 0.05  # F1 below which a run counts as collapsed
+CHECKPOINT_EVERY = 500  # updates
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class Outcome:
 def run_unit(unit: Unit, store: Store, site: Site) -> Outcome:
     """Do the steps that the store lacks, then write the rows of the cells whose artifacts are all there.
 
-    A step whose input is missing, since that step failed, is left out. A failing step leaves the others alone: its traceback goes to `<out>/artifacts/<step>.log`, its error to the outcome.
+    A failing step leaves the others alone: its traceback goes to `<out>/artifacts/<step>.log`, its error to the outcome.
+    Steps that need it are left out.
     """
     outcome = Outcome()
     for step in unit.steps:
@@ -71,16 +73,25 @@ def run_unit(unit: Unit, store: Store, site: Site) -> Outcome:
 
 
 def run_step(step: Step, store: Store, site: Site) -> None:
-    """Run one step and publish its artifact; over several workers where the site's resources say so."""
-    if step.kind in TRAINING and site.resources.workers > 1:
-        from engine.train.distributed import run
+    """Run one step and publish its artifact; over several workers where the site's resources say so.
+
+    A training keeps checkpoints, from which it goes on after a kill: in the store, or on one worker only if that is local.
+    """
+    if site.resources.workers == 1:
+        from engine.train.loop import FolderCheckpoints, PlainBackend
 
         with store.checkpoints(step.artifact) as storage:
-            run(_in_worker, (step, store.address, site), site.resources, storage)
+            checkpoints = FolderCheckpoints(Path(storage, "newest"), CHECKPOINT_EVERY) if store.local else None
+            run_with(step, store, site, PlainBackend("cuda" if site.resources.gpus else "cpu", checkpoints))
         return
-    from engine.train.loop import PlainBackend
+    from engine.train.distributed import run, run_alone
 
-    run_with(step, store, site, PlainBackend())
+    payload = (step, store.address, site)
+    if step.kind not in TRAINING:
+        run_alone(_in_worker, payload, site.resources)
+        return
+    with store.checkpoints(step.artifact) as storage:
+        run(_in_worker, payload, site.resources, storage, CHECKPOINT_EVERY)
 
 
 def run_with(step: Step, store: Store, site: Site, backend: Any) -> dict[str, Any]:
@@ -144,13 +155,14 @@ def _version(package: str) -> str | None:
 def rows_of(work: CellWork, store: Store) -> list[dict[str, Any]]:
     """Return a finished cell's rows, one an entity type and one for ALL, under the store's column names."""
     scored = _counts(work.scored, store)
+    found, _, missed = scored["ALL"]
     teacher = _counts(work.teacher, store) if work.teacher else {}
     trained = store.record(work.trained)
     figures = trained["figures"]
     shared = identity(work) | {
         "sentences": store.record(work.scored)["figures"]["sentences"],
         "parse_failures": 0,
-        "collapsed": f1(*scored["ALL"])[2] < COLLAPSED,
+        "collapsed": found + missed > 0 and f1(*scored["ALL"])[2] < COLLAPSED,
         "source_f1": _pooled_f1([_counts(name, store)["ALL"] for name in work.on_sources]),
         **{name: figures[name] for name in ("updates", "tokens", "seconds", "peak_memory")},
         "status": "done",

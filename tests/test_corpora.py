@@ -353,7 +353,7 @@ def test_hub_dataset_errors(repository):
 
 
 def test_wikipedia(repository):
-    assert [" ".join(s.words) for s in wikipedia(repository, "20231101.sw")] == [
+    assert [" ".join(s.words) for s in wikipedia(repository, "20231101.sw", 10)] == [
         "Kisumu ni mji wa Kenya .",
         "Uko kando ya Ziwa Viktoria .",
     ]
@@ -363,7 +363,7 @@ def test_hub_versions_need_no_network():
     wikiann = open_dataset("wikiann", None, TYPES, DROPPED)
     assert wikiann.version("swa", "train") == pool_version(wikiann, "swa", "train") == "unimelb-nlp/wikiann@main"
     assert wikiann.size("swa", "train") is pool_size(wikiann, "swa", "text") is leaks(wikiann, "swa") is None
-    assert wikiann.version("yue", "text") == "wikimedia/wikipedia/20231101.zh-yue[:100000]"
+    assert wikiann.version("yue", "text") == "wikimedia/wikipedia/20231101.zh-yue[:150000]"
     pinned = open_dataset("masakhane/masakhaner2@refs/convert/parquet", None, TYPES, DROPPED)
     assert pinned.version("hau", "dev") == "masakhane/masakhaner2@refs/convert/parquet"
     with pytest.raises(DataError, match="no split 'validation'.*Splits: train dev test text"):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.fingerprint import FingerprintError, fingerprint
-from engine.graph import compile_study
+from engine.graph import compile_study, expand
 from engine.spec import Resources, Study, Training
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,6 +55,7 @@ def test_every_field_of_a_training_counts() -> None:
     changes = {
         "steps": 11, "batch_size": 8, "learning_rate": 1e-3, "schedule": "cosine", "warmup": 0.2, "weight_decay": 0.5,
         "clip": 2.0, "freeze_embeddings": True, "freeze_layers": 1, "precision": "bf16", "max_tokens": 64,
+        "similar_lengths": 2,
     }  # fmt: skip
     prints = {fingerprint(replace(base, **{name: value})) for name, value in changes.items()}
     assert len(prints | {fingerprint(base)}) == len(changes) + 1
@@ -75,6 +76,32 @@ def test_how_it_runs_changes_no_fingerprint() -> None:
     ):  # fmt: skip
         assert set(compile_study(study(resources=resources), None).steps) == plain
     assert set(compile_study(study(name="other", question="why?"), None).steps) == plain
+
+
+def test_where_the_data_lie_changes_no_fingerprint_and_what_they_hold_does(tmp_path: Path) -> None:
+    model = tmp_path / "encoder"
+    model.mkdir()
+    (model / "config.json").write_text('{"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 1}')
+
+    def steps(folder: str, words: str) -> set[str]:
+        for split in ("train", "dev", "test"):
+            for code in ("swa", "hau"):
+                file = tmp_path / folder / "ner" / "news" / code / f"{split}.conll"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text("".join(f"{word}{split}{code} O\n\n" for word in words))
+        real = study(dataset="news", model=str(model), sources="swa", targets="hau", volumes=(0, 1))
+        return set(compile_study(real, str(tmp_path / folder)).steps)
+
+    assert steps("here", "ab") == steps("there", "ab")
+    assert steps("here", "ab").isdisjoint(steps("elsewhere", "ac"))
+
+
+def test_a_target_of_the_source_set_is_no_transfer() -> None:
+    cells = expand(study(sources=("x-eng+x-nld", "x-eng"), targets=("x-nld", "x-rus"), volumes=0))
+    assert {(cell.method, cell.sources, cell.target) for cell in cells} == {
+        ("direct", ("x-eng",), "x-nld"), ("direct", ("x-eng",), "x-rus"), ("direct", ("x-eng", "x-nld"), "x-rus"),
+        ("in-language", ("x-nld",), "x-nld"), ("in-language", ("x-rus",), "x-rus"),
+    }  # fmt: skip
 
 
 def test_a_larger_volume_leaves_the_finished_students_alone() -> None:

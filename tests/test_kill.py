@@ -1,5 +1,6 @@
 """Nothing done is lost: a study killed in mid-run goes on with the same command and ends with the same table."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -32,6 +33,7 @@ def test_a_killed_study_goes_on_and_ends_equal(tmp_path: Path) -> None:
     again = command(str(file), "--local", "--out", str(killed))
     assert again.returncode == 0, again.stdout + again.stderr
     assert finished.items() <= _records(killed).items(), "a finished step was done again"
+    assert _outputs(killed) == _outputs(whole)  # weights, soft labels, counts and predicted tags, byte for byte
     columns = ["method", "target", "volume", "seed", "entity_type", "tp", "fp", "fn", "f1"]
     assert _table(killed, columns).equals(_table(whole, columns))
     assert not list((killed / "artifacts").glob(".tmp-*"))
@@ -48,6 +50,12 @@ def _wait_for_first_evaluation(out: Path, process: subprocess.Popen[bytes]) -> N
 def _records(out: Path) -> dict[str, int]:
     """When each finished step was finished, by its name."""
     return {path.parent.name: path.stat().st_mtime_ns for path in out.glob("artifacts/[!.]*/step.json")}
+
+
+def _outputs(out: Path) -> dict[str, str]:
+    """Hashes of the files of all artifacts."""
+    files = [path for path in out.glob("artifacts/[!.]*/*") if path.name != "step.json"]
+    return {f"{path.parent.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def _table(out: Path, columns: list[str]) -> pl.DataFrame:

@@ -9,7 +9,7 @@ from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.metrics.sequence_labeling import get_entities
 
 from engine.errors import DataError
-from engine.tasks.ner import check_iob2, count, f1, spans, tag_set
+from engine.tasks.ner import count, f1, spans, tag_set
 
 TAGS = tag_set(("PER", "LOC", "ORG"))
 sequences = st.lists(st.sampled_from(TAGS), min_size=1, max_size=12)
@@ -60,13 +60,3 @@ def test_counts_name_type_and_kind_of_error():
 def test_tags_of_another_length_are_refused():
     with pytest.raises(DataError, match="sentence 1 has 2 words and 1 predicted"):
         count([["O"], ["O", "O"]], [["O"], ["O"]])
-
-
-@pytest.mark.parametrize("tags", [["I-PER"], ["B-LOC", "I-PER"], ["B-PER", "O", "I-PER"], ["PER"], ["B-"], ["E-PER"]])
-def test_what_is_not_iob2_is_refused(tags):
-    with pytest.raises(DataError, match="tag [0-9] is '(I-PER|PER|B-|E-PER)'"):
-        check_iob2(tags)
-
-
-def test_iob2_passes():
-    check_iob2(["B-PER", "B-PER", "I-PER", "O", "B-LOC", "I-LOC"])

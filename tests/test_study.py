@@ -137,7 +137,10 @@ def test_the_report_says_what_the_sandbox_is(out: Path) -> None:
         (["--set", "seeds=one"], "whole numbers"),
         (["--set", "volumes=9000"], "larger than the pool"),
         (["--set", "methods=direct"], "changes nothing"),
+        (["--set", "sources=x-eng+x-nld", "--set", "methods=direct", "--set", "volumes=0"], "has no cells"),
         (["--set", "dataset=nowhere"], "--data"),
+        (["--set", "dataset=wikiann", "--set", "sources=eng", "--set", "targets=nld"], "made from the sandbox's text"),
+        (["--address", "127.0.0.1:1"], "--local runs on this machine alone"),
         (["--set", "model=nowhere/at-all"], "nowhere/at-all"),
         (["--set", "form=boxes"], "slots, encoder"),
         (["--jobs", "0"], "at least 1"),
@@ -151,12 +154,56 @@ def test_a_wrong_request_is_a_clear_error(study: Path, arguments: list[str], sai
     assert "Traceback" not in run.stderr
 
 
-def test_a_study_file_that_raises_is_named_with_its_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [("raise ValueError('planted')", "ValueError: planted"), ("sys.exit(0)", "SystemExit: 0"), ("x = (", "SyntaxError: ")],
+)
+def test_a_study_file_that_raises_is_named_with_its_line(tmp_path: Path, code: str, said: str) -> None:
     file = tmp_path / "bad.py"
-    file.write_text("x = 1\nraise ValueError('planted')\n")
+    file.write_text(f"import sys\n{code}\n")
     run = command(str(file), "--local")
     assert run.returncode == 2
-    assert "line 2" in run.stderr and "ValueError: planted" in run.stderr
+    assert "line 2" in run.stderr and said in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("split", "content", "said"),
+    [
+        ("train", b"", "is empty"),
+        ("train", b"Ada B-PER\nwrote\n", "line 2"),
+        ("test", b"Ada I-PER\n", "not IOB2"),
+        ("test", b"Ada B-ANIMAL\n", "ANIMAL"),
+        ("train", b"caf\xe9 O\n", "not UTF-8"),
+        ("test", None, "no split 'test' of 'hau'"),
+    ],
+)
+def test_bad_data_are_an_error_before_anything_runs(
+    study: Path, tmp_path: Path, split: str, content: bytes | None, said: str
+) -> None:
+    for code in ("swa", "hau"):
+        folder = tmp_path / "data" / "ner" / "news" / code
+        folder.mkdir(parents=True)
+        for name in ("train", "dev", "test"):
+            (folder / f"{name}.conll").write_bytes(f"{name} O\n".encode())
+    bad = tmp_path / "data" / "ner" / "news" / "hau" / f"{split}.conll"
+    bad.unlink() if content is None else bad.write_bytes(content)
+    model = tmp_path / "encoder"
+    model.mkdir()
+    (model / "config.json").write_text('{"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 1}')
+    axes = {"dataset": "news", "model": str(model), "sources": "swa", "targets": "hau", "volumes": "0,1"}
+    settings = [text for axis, value in axes.items() for text in ("--set", f"{axis}={value}")]
+    run = command(str(study), "--local", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), *settings)
+    assert run.returncode == 2, run.stdout + run.stderr
+    assert said in run.stderr and "Traceback" not in run.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_resources_that_this_machine_has_not_are_an_error(study: Path, tmp_path: Path) -> None:
+    file = tmp_path / "large.py"
+    threads = "seeds=(0,), resources=Resources(threads=4096)"
+    file.write_text(STUDY.replace("seeds=(0,)", threads).replace("Recipe, Study", "Recipe, Resources, Study"))
+    run = command(str(file), "--local", "--out", str(tmp_path / "out"))
+    assert run.returncode == 2 and "threads=4096" in run.stderr
 
 
 def test_without_a_gpu_or_a_cluster_nothing_falls_back_to_toys(study: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ A split is "train", "dev" or "test" (labeled), or "text" (unlabeled general text
 and without the sentences that its language is tested on. Folders of files are read in `folder`, the hub in `hub`.
 """
 
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -117,7 +118,7 @@ def pool(dataset: Dataset, language: str, split: str) -> list[Sentence]:
     """The sentences of `split` without tags, and without those that stand in the language's dev or test split.
 
     A student may not learn from the very sentences that it is tested on, labeled or not. Sentences are equal where
-    their characters are, whatever their case and the blanks.
+    their characters are, whatever their case, their blanks, and how Unicode writes them (NFKC).
     """
     held_out = {_text(s) for held in _held_out(dataset, language) for s in dataset.sentences(language, held)}
     return [s.unlabeled() for s in dataset.sentences(language, split) if _text(s) not in held_out]
@@ -151,7 +152,7 @@ def _held_out(dataset: Dataset, language: str) -> list[str]:
 
 
 def _text(sentence: Sentence) -> str:
-    return "".join(sentence.words).casefold()
+    return unicodedata.normalize("NFKC", "".join(sentence.words)).casefold()
 
 
 def _require_same(split: spec.Split, version: str) -> None:

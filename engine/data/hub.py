@@ -22,7 +22,8 @@ from engine.languages import Language, language
 WIKIANN = "unimelb-nlp/wikiann"  # Rahimi et al. 2019's splits of Pan et al. 2017
 WIKIPEDIA = "wikimedia/wikipedia"
 WIKIPEDIA_DUMP = "20231101"
-TEXT_SENTENCES = 100_000  # taken from the beginning of a Wikipedia: a fixed pool, from which volumes are drawn
+# Taken from the beginning of a Wikipedia: a fixed pool, from which volumes are drawn after dev and test are left out.
+TEXT_SENTENCES = 150_000
 TEXT_WORDS = 5  # shorter ones are mostly headings
 _SPLITS = {"train": ("train",), "dev": ("validation", "dev", "valid", "val"), "test": ("test",)}
 _WIKI_CODES = {"bho": "bh", "gsw": "als", "yue": "zh-yue"}  # where Wikipedia's code is neither ISO 639-1 nor 639-3
@@ -64,7 +65,7 @@ class HubDataset:
         """Downloads what the library's cache does not hold. DataError also where that fails or the data do not fit."""
         where = f"{self.version(code, split)} {code} {split}"
         if split == "text":
-            return list(islice(wikipedia(WIKIPEDIA, _wikipedia_config(code)), TEXT_SENTENCES))
+            return list(wikipedia(WIKIPEDIA, _wikipedia_config(code), TEXT_SENTENCES))
         splits = _load(self.repo, self.revision, code)
         name = next((name for name in _SPLITS[split] if name in splits), None)
         if name is None:
@@ -81,16 +82,28 @@ def open_hub(name: str, types: tuple[str, ...], dropped_types: tuple[str, ...]) 
     return HubDataset(name, repo, match[2] or "main", types, dropped_types)
 
 
-def wikipedia(repo: str, config: str) -> Iterator[Sentence]:
-    """Stream the sentences of a Wikipedia's articles, tokenised, without those of fewer than `TEXT_WORDS` words."""
+@lru_cache(maxsize=4)
+def wikipedia(repo: str, config: str, number: int) -> tuple[Sentence, ...]:
+    """The first `number` sentences of a Wikipedia, tokenised, without those of fewer than `TEXT_WORDS` words.
+
+    They are streamed once on a machine, and kept in the library's cache.
+    """
     import datasets
 
-    articles = _asked(f"{repo} {config}", lambda: datasets.load_dataset(repo, config, split="train", streaming=True))
-    rows = iter(articles)
-    while article := _asked(f"{repo} {config}", lambda: next(rows, None)):
-        for sentence in split_sentences(article["text"]):
-            if len(words := tokenize(sentence)) >= TEXT_WORDS:
-                yield Sentence(words)
+    settings = {"repo": repo, "config": config, "number": number}
+    features = datasets.Features(words=datasets.List(datasets.Value("string")))
+    rows = _asked(
+        f"{repo} {config}", lambda: datasets.Dataset.from_generator(_streamed, features=features, gen_kwargs=settings)
+    )
+    return tuple(Sentence(tuple(words)) for words in rows["words"])
+
+
+def _streamed(repo: str, config: str, number: int) -> Iterator[dict[str, Any]]:
+    import datasets
+
+    articles = datasets.load_dataset(repo, config, split="train", streaming=True)
+    sentences = (tokenize(sentence) for article in articles for sentence in split_sentences(article["text"]))
+    yield from islice(({"words": words} for words in sentences if len(words) >= TEXT_WORDS), number)
 
 
 @lru_cache(maxsize=8)
@@ -121,8 +134,9 @@ def _asked(what: str, ask: Callable[[], Answer]) -> Answer:
     try:
         return ask()
     except Exception as error:
+        cause = error.__cause__ or error  # what a generator raises comes wrapped
         raise DataError(
-            f"{what} could not be read from the hub: {type(error).__name__}: {error}. Check the name and the revision "
+            f"{what} could not be read from the hub: {type(cause).__name__}: {cause}. Check the name and the revision "
             "(loading scripts do not run any more: Parquet only) and the network; on a machine without one, fill the "
             "library's cache elsewhere and set HF_HOME, or give the data as CoNLL files with --data."
         ) from error

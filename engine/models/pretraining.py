@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModelForMaskedLM, AutoModelForSeq2SeqLM, PreTrainedModel, PreTrainedTokenizerBase
@@ -73,8 +74,8 @@ class Pretrainer(nn.Module):
         save_model(self.model, self.tokenizer, folder)
 
 
-def pretrainer(checkpoint: str, objective: str) -> Pretrainer:
-    """Return a checkpoint (a folder or hub id) ready for an objective.
+def pretrainer(checkpoint: str, objective: str, seed: int) -> Pretrainer:
+    """Return a checkpoint (a folder or hub id) ready for an objective; what is new in it is drawn from `seed`.
 
     Raises ModelError where it cannot be had, or is an encoder and the objective needs a decoder.
     """
@@ -85,7 +86,9 @@ def pretrainer(checkpoint: str, objective: str) -> Pretrainer:
             "Use the objective 'masked-lm'."
         )
     auto_class = AutoModelForSeq2SeqLM if kind in T5_TYPES else AutoModelForMaskedLM
-    return Pretrainer(*load_model(checkpoint, auto_class), objective)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # an encoder may come without a masked language model's head
+        return Pretrainer(*load_model(checkpoint, auto_class), objective)
 
 
 def _denoise(

@@ -34,11 +34,16 @@ _TINY = Recipe(
     distill=Distillation(steps=270, **_TINY_TRAINING),
 )
 
-# A laptop's share: enough updates for a small encoder to learn the task, few enough for two cores.
+# A laptop's share: enough updates for a small model to learn the task, few enough for two cores. The mT5's is untried.
 _LOCAL_ENCODER = Recipe(
-    finetune=Training(steps=150, learning_rate=2e-4, max_tokens=128, freeze_embeddings=True),
+    finetune=Training(steps=200, learning_rate=2e-4, max_tokens=128, freeze_embeddings=True),
     distill=Distillation(steps=250, learning_rate=2e-4, max_tokens=128, freeze_embeddings=True),
 )
 
+_LOCAL_MT5 = Recipe(
+    finetune=Training(steps=150, learning_rate=5e-4, schedule="constant", max_tokens=128, freeze_embeddings=True),
+    distill=Distillation(steps=250, learning_rate=5e-4, schedule="constant", max_tokens=128, freeze_embeddings=True),
+)
+
 FULL = {"mt5": _MT5, "encoder": _ENCODER, "tiny": _TINY}
-LOCAL = {"mt5": _MT5, "encoder": _LOCAL_ENCODER, "tiny": _TINY}
+LOCAL = {"mt5": _LOCAL_MT5, "encoder": _LOCAL_ENCODER, "tiny": _TINY}

@@ -12,12 +12,12 @@ from engine.errors import ModelError, did_you_mean
 from engine.spec import Checkpoint
 
 TINY = "tiny"
-TINY_VERSION = "1"  # raise it when engine.models.tiny makes another model
+TINY_CHECKPOINT = Checkpoint(TINY, "1")  # raise the version when engine.models.tiny makes another model
 
 
 @dataclass(frozen=True)
 class Size:
-    """A model's family ("mt5", "encoder" or "tiny") and its parameters, in units, without and within embeddings.
+    """A model's family ("mt5", "encoder" or "tiny") and its parameters, in units, without embeddings.
 
     `decoder` counts the decoder's share of `body`, which the encoder form leaves out.
     """
@@ -25,7 +25,6 @@ class Size:
     family: str
     body: int
     decoder: int
-    embeddings: int
 
     @property
     def form(self) -> str:
@@ -33,26 +32,26 @@ class Size:
         return "encoder" if self.family == "encoder" else "slots"
 
 
-def _mt5(d_model: int, d_ff: int, heads: int, layers: int, d_kv: int = 64, vocab: int = 250_112, family: str = "mt5") -> Size:
+def _mt5(d_model: int, d_ff: int, heads: int, layers: int, d_kv: int = 64) -> Size:
     attention, feed_forward = 4 * d_model * heads * d_kv, 3 * d_model * d_ff
     decoder = layers * (2 * attention + feed_forward)
-    return Size(family, layers * (attention + feed_forward) + decoder, decoder, 2 * vocab * d_model)
+    return Size("mt5", layers * (attention + feed_forward) + decoder, decoder)
 
 
-def _encoder(d_model: int, d_ff: int, layers: int, vocab: int) -> Size:
-    return Size("encoder", layers * (4 * d_model**2 + 2 * d_model * d_ff), 0, vocab * d_model)
+def _encoder(d_model: int, d_ff: int, layers: int) -> Size:
+    return Size("encoder", layers * (4 * d_model**2 + 2 * d_model * d_ff), 0)
 
 
 KNOWN = {
-    TINY: Size("tiny", body=90_000, decoder=40_000, embeddings=100_000),
+    TINY: Size("tiny", body=90_000, decoder=40_000),
     "google/mt5-small": _mt5(512, 1024, 6, 8),
     "google/mt5-base": _mt5(768, 2048, 12, 12),
     "google/mt5-large": _mt5(1024, 2816, 16, 24),
     "google/mt5-xl": _mt5(2048, 5120, 32, 24),
     "google/mt5-xxl": _mt5(4096, 10240, 64, 24),
-    "google-bert/bert-base-multilingual-cased": _encoder(768, 3072, 12, 119_547),
-    "FacebookAI/xlm-roberta-base": _encoder(768, 3072, 12, 250_002),
-    "FacebookAI/xlm-roberta-large": _encoder(1024, 4096, 24, 250_002),
+    "google-bert/bert-base-multilingual-cased": _encoder(768, 3072, 12),
+    "FacebookAI/xlm-roberta-base": _encoder(768, 3072, 12),
+    "FacebookAI/xlm-roberta-large": _encoder(1024, 4096, 24),
 }
 
 
@@ -69,12 +68,12 @@ def describe(name: str) -> Size:
     except (OSError, ValueError) as error:
         raise ModelError(f"model {name!r}: {config} cannot be read ({error}). A model folder needs a config.json.") from error
     if values.get("model_type") in ("mt5", "t5", "umt5"):
-        family = TINY if values.get("d_model", 0) < 128 else "mt5"
-        return _mt5(values["d_model"], values["d_ff"], values["num_heads"], values["num_layers"], values["d_kv"],
-                    values["vocab_size"], family)
+        return _mt5(values["d_model"], values["d_ff"], values["num_heads"], values["num_layers"], values["d_kv"])
     width = values.get("hidden_size") or values.get("dim", 0)
     depth = values.get("num_hidden_layers") or values.get("n_layers", 0)
-    return _encoder(width, values.get("intermediate_size", 4 * width), depth, values.get("vocab_size", 0))
+    if not width or not depth:
+        raise ModelError(f"model {name!r}: {config} tells no hidden_size and num_hidden_layers. Such models are not supported.")
+    return _encoder(width, values.get("intermediate_size", 4 * width), depth)
 
 
 def short_name(name: str) -> str:
@@ -89,7 +88,7 @@ def checkpoint(name: str) -> Checkpoint:
     none is given: pin it, for "main" may move).
     """
     if name == TINY:
-        return Checkpoint(TINY, TINY_VERSION)
+        return TINY_CHECKPOINT
     folder = Path(name)
     if not folder.is_dir():
         return Checkpoint(short_name(name), name.partition("@")[2] or "main")

@@ -5,13 +5,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from engine.data.corpora import read_split
+from engine.data.corpora import read_pool
 from engine.data.sampling import nested_subset
 from engine.data.sentences import Sentence
 from engine.models.pretraining import pretrainer
-from engine.models.sizes import TINY
+from engine.models.sizes import TINY_CHECKPOINT
 from engine.models.tiny import make_tiny
 from engine.spec import PretrainRecipe, Site
+from engine.steps.base import start
 from engine.steps.figures import of_training
 from engine.train.loop import Backend
 from engine.train.losses import cross_entropy
@@ -25,18 +26,18 @@ def run(
     texts = _texts(recipe, site)
     training = recipe.training
     with TemporaryDirectory() as folder:
-        checkpoint = site.models.get(recipe.model.name, recipe.model.name)
-        if recipe.model.name == TINY:
+        checkpoint = start(recipe.model, inputs, site)
+        if recipe.model == TINY_CHECKPOINT:
             checkpoint = folder
             make_tiny(Path(folder), texts, recipe.seed)
-        model = pretrainer(checkpoint, training.objective)
+        model = pretrainer(checkpoint, training.objective, recipe.seed)
         examples, targets = model.examples(texts, training.masked, training.max_tokens, recipe.seed)
         log = fit_examples(
             model, examples, targets, cross_entropy, training, recipe.seed, site.resources.micro_batch, backend
         )
         weights = backend.weights()
         if backend.rank == 0:
-            whole = model if backend.world == 1 else pretrainer(checkpoint, training.objective)
+            whole = model if backend.world == 1 else pretrainer(checkpoint, training.objective, recipe.seed)
             whole.load_state_dict(weights)
             whole.save(out)
     return of_training(log)
@@ -45,7 +46,7 @@ def run(
 def _texts(recipe: PretrainRecipe, site: Site) -> list[Sentence]:
     texts = []
     for split in recipe.data:
-        sentences = read_split(split, site.data)
+        sentences = read_pool(split, site.data)
         chosen = nested_subset(sentences, min(recipe.training.sentences, len(sentences)), recipe.seed)
-        texts += [sentences[i].unlabeled() for i in chosen]
+        texts += [sentences[i] for i in chosen]
     return texts

@@ -14,16 +14,6 @@ def tag_set(types: Iterable[str]) -> tuple[str, ...]:
     return ("O", *(f"{mark}-{kind}" for kind in sorted(types) for mark in "BI"))
 
 
-def check_iob2(tags: Sequence[str]) -> None:
-    """Raise DataError where a tag is none, or an I- tag continues nothing of its type."""
-    for index, (before, tag) in enumerate(zip(("O", *tags), tags, strict=False)):
-        mark, dash, kind = tag.partition("-")
-        if tag != "O" and not (mark in ("B", "I") and dash and kind):
-            raise DataError(f"tag {index} is {tag!r}: an IOB2 tag is 'O', 'B-<type>' or 'I-<type>'.")
-        if mark == "I" and before not in (f"B-{kind}", f"I-{kind}"):
-            raise DataError(f"tag {index} is {tag!r} after {before!r}: in IOB2 an entity begins with 'B-{kind}'.")
-
-
 def spans(tags: Sequence[str]) -> list[Span]:
     """Return the entities of one sentence in order, as `seqeval.metrics.sequence_labeling.get_entities` does.
 

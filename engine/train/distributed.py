@@ -17,7 +17,7 @@ import torch
 from engine.errors import SprachbundError
 from engine.spec import Resources
 from engine.train.deepspeed import DeepSpeedBackend
-from engine.train.loop import TrainingError
+from engine.train.loop import PlainBackend, TrainingError
 
 Work = Callable[[Any, DeepSpeedBackend], dict[str, Any]]
 
@@ -63,6 +63,23 @@ def run(
                 f"{resources.workers} workers of {resources.threads} CPUs and {resources.gpus:g} GPUs could not be "
                 f"run: {error.controller_failure}"
             ) from error
+
+
+def run_alone(function: Callable[[Any, PlainBackend], Any], payload: Any, resources: Resources) -> Any:
+    """Call `function(payload, backend)` in one process with the resources of one worker; return its result.
+
+    Raises what the function raises, and Ray's error where the process was lost twice.
+    """
+    task = ray.remote(num_cpus=resources.threads, num_gpus=resources.gpus, max_retries=1)(_alone)
+    try:
+        return ray.get(task.remote(function, payload, resources))
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+
+
+def _alone(function: Callable[[Any, PlainBackend], Any], payload: Any, resources: Resources) -> Any:
+    torch.set_num_threads(resources.threads)
+    return function(payload, PlainBackend("cuda" if resources.gpus else "cpu"))
 
 
 def worker_error(failures: dict[int, Exception]) -> SprachbundError:

@@ -178,13 +178,13 @@ def set_learning_rate(optimizer: Any, learning_rate: float) -> None:
 
 
 class PlainBackend:
-    """This process alone, with torch and nothing else. `device`: by default the GPU if there is one."""
+    """This process alone, with torch and nothing else."""
 
     rank = 0
     world = 1
 
-    def __init__(self, device: str | torch.device | None = None, checkpoints: Checkpoints | None = None) -> None:
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    def __init__(self, device: str | torch.device = "cpu", checkpoints: Checkpoints | None = None) -> None:
+        self.device = torch.device(device)
         self.checkpoints = checkpoints
 
     def prepare(self, model: nn.Module, training: Training) -> nn.Module:
