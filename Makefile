@@ -11,8 +11,8 @@ BIN := .venv/bin
 	touch .venv/done
 
 study: .venv/done
-	$(BIN)/python -m engine.study studies/data_volume.py --local
-	$(BIN)/python -m analysis.report runs/data_volume
+	$(BIN)/python -m engine.study studies/data_volume.py --local; code=$$?; \
+	$(BIN)/python -m analysis.report runs/data_volume && exit $$code
 
 test: .venv/done
 	$(BIN)/python -m pytest -q

@@ -196,13 +196,13 @@ class Store:
         files = (RowFile.parse(name) for name in self._names("results"))
         return [file for file in files if file is not None]
 
-    def write_rows(self, slug: str, cell: str, fingerprint: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    def write_rows(self, about: str, cell: str, fingerprint: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write one cell's rows, then set aside what the store had for the cell under another fingerprint or status.
 
         Older rows move to results/superseded/: results() counts a cell once, and nothing done is lost.
         """
         failed = rows[0]["status"] == "failed"
-        name = f"{slug}-{cell}-{fingerprint}{'.failed' if failed else ''}.parquet"
+        name = f"{about}-{cell}-{fingerprint}{'.failed' if failed else ''}.parquet"
         sink = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_pylist(list(rows), schema=COLUMNS), sink)
         older = [file.name for file in self.row_files() if file.cell == cell and file.name != name]

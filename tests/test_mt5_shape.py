@@ -13,8 +13,11 @@ from engine.data.sentences import Sentence
 from engine.models.load import load_tagger, new_tagger
 from engine.models.mt5 import SlotTagger
 from engine.models.predict import probabilities
+from engine.spec import Training
 from engine.tasks.ner import tag_set
-from engine.train.batches import collate
+from engine.train.loop import PlainBackend
+from engine.train.losses import cross_entropy
+from engine.train.tagging import fit
 
 # https://huggingface.co/google/mt5-small/blob/main/config.json
 CONFIG = {
@@ -26,6 +29,7 @@ CONFIG = {
     "use_cache": True, "vocab_size": 250112,
 }  # fmt: skip
 TAGS = tag_set(("DATE", "LOC", "MISC", "ORG", "PER"))
+LABELS = [[9, 10, 0, 3, 0], [0, 0]]
 TEXT = [Sentence(("Ada", "Lovelace", "alizaliwa", "London", ".")), Sentence(("你好", "世界"))]
 
 
@@ -57,11 +61,12 @@ def test_mt5_small_learns_saves_and_loads(hub_folder: Path, tmp_path: Path):
 
     windows = tagger.windows(TEXT, 64)
     assert pieces(windows[0].input_ids)[:4] == ["▁<extra_id_0>", "▁Ada", "▁<extra_id_1>", "▁Love"]
-    batch = collate(windows, [[9, 10, 0, 3, 0], [0, 0]], pad_id=0)
-    head = tagger.model.lm_head.weight.detach().clone()
-    losses = train_two_steps(tagger, batch)
-    assert losses[0] != losses[1]
-    assert tagger.model.lm_head.weight.grad is None
+    head, embeddings = tagger.model.lm_head.weight.detach().clone(), tagger.model.shared.weight.detach().clone()
+    training = Training(steps=2, batch_size=2, learning_rate=1e-3, weight_decay=0.0)
+    losses = fit(tagger, TEXT, LABELS, cross_entropy, training, 0, 0, PlainBackend()).losses
+    assert len(losses) == 2 and losses[0] != losses[1]
+    touched = set((tagger.model.shared.weight != embeddings).any(-1).nonzero().flatten().tolist())
+    assert touched and touched <= {i for window in windows for i in window.input_ids}
 
     expected = probabilities(tagger, TEXT, 64, 2)
     tagger.save(tmp_path)
@@ -73,26 +78,5 @@ def test_mt5_small_learns_saves_and_loads(hub_folder: Path, tmp_path: Path):
     for one, other in zip(probabilities(again, TEXT, 64, 2), expected, strict=True):
         assert (one == other).all()
     changed = (again.model.lm_head.weight != head).any(-1).nonzero().flatten()
-    gold = {tag_ids[tag] for tag in (9, 10, 0, 3)}
+    gold = {tag_ids[tag] for labels in LABELS for tag in labels}
     assert gold <= set(changed.tolist()) <= set(tag_ids)
-
-
-def train_two_steps(tagger: SlotTagger, batch) -> list[float]:
-    """Plain gradient steps (Adam's state of 250,112 embeddings would be another gigabyte). Returns the losses.
-
-    Only the embeddings that the batch holds get a gradient.
-    """
-    tagger.train()
-    optimizer = torch.optim.SGD([p for p in tagger.parameters() if p.requires_grad], lr=1e-3)
-    losses = []
-    for _ in range(2):
-        logits = tagger(batch.input_ids, batch.attention_mask, batch.slots)
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten())
-        loss.backward()
-        touched = tagger.model.shared.weight.grad.abs().sum(-1).nonzero().flatten().tolist()
-        assert set(touched) <= {0, *batch.input_ids.flatten().tolist()}
-        torch.nn.utils.clip_grad_norm_(tagger.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-    return losses

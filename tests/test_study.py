@@ -1,5 +1,6 @@
 """The command line as a user meets it: a small real study run by Ray, run again, extended, broken and reported."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from small_study import ROOT, STUDY, command
 
 import engine
 from engine.store import Store
+from engine.tasks.ner import tag_set
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +43,8 @@ def test_a_study_runs_and_its_table_has_every_cell(out: Path) -> None:
     direct = whole.filter(pl.col("method") == "direct")["f1"][0]
     assert (students["teacher_f1"] == direct).all()
     assert students["gain"].to_list() == pytest.approx((students["f1"] - direct).to_list())
+    tags = {repr(json.loads(file.read_text())["tags"]) for file in out.glob("artifacts/*/tagger.json")}
+    assert tags == {repr(list(tag_set(("LOC", "ORG", "PER"))))}
 
 
 def test_run_again_there_is_nothing_to_run(study: Path, out: Path) -> None:

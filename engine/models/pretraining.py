@@ -172,4 +172,7 @@ def _parts(total: int, parts: int, least: int, random: Random) -> list[int]:
 
 def _masked_lm_head(model: PreTrainedModel) -> nn.Module:
     """The part of a masked language model after its encoder ("cls" in BERT, "lm_head" in XLM-R)."""
-    return next(part for name, part in model.named_children() if name != model.base_model_prefix)
+    parts = [part for name, part in model.named_children() if name != model.base_model_prefix]
+    if len(parts) != 1:
+        raise ModelError(f"{model.config.model_type}: its masked-LM head is not one module, so it cannot be pretrained here.")
+    return parts[0]

@@ -7,11 +7,11 @@ from typing import Any
 from engine.data.corpora import read_pool
 from engine.data.sampling import nested_subset
 from engine.models.load import new_tagger
+from engine.models.tagger import Tagger
 from engine.spec import DistillRecipe, Site
 from engine.steps.base import start
 from engine.steps.figures import of_training
 from engine.steps.label import read_labels
-from engine.tasks.ner import tag_set
 from engine.train.loop import Backend
 from engine.train.losses import kl, mse
 from engine.train.tagging import fit, save_trained
@@ -25,10 +25,14 @@ def run(
     """Train a student that starts from the base, as its teacher did: from the teacher itself it had nothing to learn."""
     pool = read_pool(recipe.pool, site.data)
     sentences = [pool[i] for i in nested_subset(pool, recipe.volume, recipe.seed)]
-    labels = read_labels(inputs["labels"], recipe.volume)
+    tags, labels = read_labels(inputs["labels"], recipe.volume)
     checkpoint = start(recipe.base, inputs, site)
-    student = new_tagger(checkpoint, recipe.form, tag_set(recipe.pool.types), recipe.seed)
+
+    def untrained() -> Tagger:
+        return new_tagger(checkpoint, recipe.form, tags, recipe.seed)
+
+    student = untrained()
     loss = LOSSES[recipe.training.loss]
     log = fit(student, sentences, labels, loss, recipe.training, recipe.seed, site.resources.micro_batch, backend)
-    save_trained(student, checkpoint, recipe.seed, backend, out)
+    save_trained(student, untrained, backend, out)
     return of_training(log)

@@ -6,6 +6,7 @@ from typing import Any
 
 from engine.data.corpora import read_split
 from engine.models.load import new_tagger
+from engine.models.tagger import Tagger
 from engine.spec import FinetuneRecipe, Site
 from engine.steps.base import start
 from engine.steps.figures import of_training
@@ -24,9 +25,13 @@ def run(
     number = {tag: index for index, tag in enumerate(tags)}
     labels = [[number[tag] for tag in sentence.tags or ()] for sentence in sentences]
     checkpoint = start(recipe.base, inputs, site)
-    tagger = new_tagger(checkpoint, recipe.form, tags, recipe.seed)
+
+    def untrained() -> Tagger:
+        return new_tagger(checkpoint, recipe.form, tags, recipe.seed)
+
+    tagger = untrained()
     log = fit(
         tagger, sentences, labels, cross_entropy, recipe.training, recipe.seed, site.resources.micro_batch, backend
     )
-    save_trained(tagger, checkpoint, recipe.seed, backend, out)
+    save_trained(tagger, untrained, backend, out)
     return of_training(log)

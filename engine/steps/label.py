@@ -23,20 +23,22 @@ FILE = "labels.npz"
 def run(
     recipe: LabelRecipe, inputs: Mapping[str, Path], out: Path, site: Site, backend: Backend
 ) -> dict[str, Any]:
-    """Write float16 probabilities (words of all sentences, K) and each sentence's first row, in the subset's order."""
+    """Write float16 probabilities (words of all sentences, K), each sentence's first row, in the subset's order, and the tags."""
     pool = read_pool(recipe.pool, site.data)
     chosen = [pool[i] for i in nested_subset(pool, recipe.volume, recipe.seed)]
     tagger = load_tagger(inputs["teacher"]).to(backend.device)
     answers = probabilities(tagger, chosen, max_tokens=recipe.max_tokens, batch_size=64)
     starts = np.cumsum([0, *(len(answer) for answer in answers)])
-    np.savez(out / FILE, probabilities=np.concatenate(answers).astype(np.float16), starts=starts)
+    rows = np.concatenate(answers).astype(np.float16)
+    np.savez(out / FILE, probabilities=rows, starts=starts, tags=np.array(tagger.tags))
     return {"sentences": len(chosen), "words": int(starts[-1])}
 
 
-def read_labels(folder: Path, volume: int) -> list[np.ndarray]:
-    """Return the soft labels of the first `volume` sentences: float32 (words, K) each, rows summing to 1."""
+def read_labels(folder: Path, volume: int) -> tuple[tuple[str, ...], list[np.ndarray]]:
+    """Return the K tags and the soft labels of the first `volume` sentences: float32 (words, K) each, rows summing to 1."""
     with np.load(folder / FILE, allow_pickle=False) as file:
         starts = file["starts"][: volume + 1]
         rows = file["probabilities"][: starts[-1]].astype(np.float32)
+        tags = tuple(file["tags"].tolist())
     rows /= rows.sum(axis=-1, keepdims=True)  # what float16 rounded off
-    return [rows[start:stop] for start, stop in pairwise(starts)]
+    return tags, [rows[start:stop] for start, stop in pairwise(starts)]

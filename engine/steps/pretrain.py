@@ -8,7 +8,7 @@ from typing import Any
 from engine.data.corpora import read_pool
 from engine.data.sampling import nested_subset
 from engine.data.sentences import Sentence
-from engine.models.pretraining import pretrainer
+from engine.models.pretraining import Pretrainer, pretrainer
 from engine.models.sizes import TINY_CHECKPOINT
 from engine.models.tiny import make_tiny
 from engine.spec import PretrainRecipe, Site
@@ -16,7 +16,7 @@ from engine.steps.base import start
 from engine.steps.figures import of_training
 from engine.train.loop import Backend
 from engine.train.losses import cross_entropy
-from engine.train.tagging import fit_examples
+from engine.train.tagging import fit_examples, save_trained
 
 
 def run(
@@ -30,16 +30,16 @@ def run(
         if recipe.model == TINY_CHECKPOINT:
             checkpoint = folder
             make_tiny(Path(folder), texts, recipe.seed)
-        model = pretrainer(checkpoint, training.objective, recipe.seed)
+
+        def untrained() -> Pretrainer:
+            return pretrainer(checkpoint, training.objective, recipe.seed)
+
+        model = untrained()
         examples, targets = model.examples(texts, training.masked, training.max_tokens, recipe.seed)
         log = fit_examples(
             model, examples, targets, cross_entropy, training, recipe.seed, site.resources.micro_batch, backend
         )
-        weights = backend.weights()
-        if backend.rank == 0:
-            whole = model if backend.world == 1 else pretrainer(checkpoint, training.objective, recipe.seed)
-            whole.load_state_dict(weights)
-            whole.save(out)
+        save_trained(model, untrained, backend, out)
     return of_training(log)
 
 

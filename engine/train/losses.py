@@ -7,6 +7,7 @@ update (`batches.words_per_update`); all return a scalar.
 from torch import Tensor
 from torch.nn import functional as F
 
+from engine.errors import DataError
 from engine.train.batches import IGNORED
 
 
@@ -21,6 +22,7 @@ def mse(logits: Tensor, targets: Tensor, mask: Tensor, normaliser: float) -> Ten
 
     `targets`: (B, W, K) float32, the teacher's probabilities.
     """
+    _same_tags(logits, targets)
     errors = (logits.softmax(-1) - targets).square().mean(-1)
     return errors[mask].sum() / normaliser
 
@@ -30,5 +32,12 @@ def kl(logits: Tensor, targets: Tensor, mask: Tensor, normaliser: float) -> Tens
 
     `targets`: (B, W, K) float32, the teacher's probabilities.
     """
+    _same_tags(logits, targets)
     divergences = F.kl_div(logits.log_softmax(-1), targets, reduction="none").sum(-1)
     return divergences[mask].sum() / normaliser
+
+
+def _same_tags(logits: Tensor, targets: Tensor) -> None:
+    """Without this, torch would broadcast."""
+    if logits.shape != targets.shape:
+        raise DataError(f"the student has {logits.shape[-1]} tags and its labels {targets.shape[-1]}: they must be the same.")

@@ -7,7 +7,6 @@ import numpy as np
 from torch import Tensor, nn
 
 from engine.data.sentences import Sentence
-from engine.models.load import new_tagger
 from engine.models.pretraining import Pretrainer
 from engine.models.tagger import Tagger
 from engine.models.windows import Window
@@ -59,10 +58,13 @@ def fit_examples(
     return train(model, batches, batch_loss, training, backend, seed)
 
 
-def save_trained(tagger: Tagger, checkpoint: str, seed: int, backend: Backend, out: Path) -> None:
-    """Write the trained tagger to `out` on rank 0. Every worker calls it, for ZeRO 3 gathers the weights from all."""
+def save_trained(model: Tagger | Pretrainer, remake: Callable[[], Tagger | Pretrainer], backend: Backend, out: Path) -> None:
+    """Write the trained model to `out` on rank 0. Every worker calls it, for ZeRO 3 gathers the weights from all.
+
+    `remake` makes the untrained model again, whole: a worker's own may hold parts of the weights only.
+    """
     weights = backend.weights()
     if backend.rank == 0:
-        whole = tagger if backend.world == 1 else new_tagger(checkpoint, tagger.form, tagger.tags, seed)
+        whole = model if backend.world == 1 else remake()
         whole.load_state_dict(weights)
         whole.save(out)
