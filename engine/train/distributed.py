@@ -70,7 +70,9 @@ def run_alone(function: Callable[[Any, PlainBackend], Any], payload: Any, resour
 
     Raises what the function raises, and Ray's error where the process was lost twice.
     """
-    task = ray.remote(num_cpus=resources.threads, num_gpus=resources.gpus, max_retries=1)(_alone)
+    # "DEFAULT": out of the caller's own placement group, which has no room for it.
+    options = {"num_cpus": resources.threads, "num_gpus": resources.gpus, "scheduling_strategy": "DEFAULT"}
+    task = ray.remote(max_retries=1, **options)(_alone)
     try:
         return ray.get(task.remote(function, payload, resources))
     except ray.exceptions.RayTaskError as error:
