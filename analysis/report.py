@@ -47,8 +47,8 @@ img { max-width: 100%; height: auto } caption { text-align: left; padding: .5rem
 {% for group in groups %}
 <h2>{{ group.title }}</h2>
 <figure><img alt="{{ group.alt }}" src="data:image/png;base64,{{ group.figure }}">
-<figcaption>Mean over seeds; bars are 95% t intervals over seeds. Volume 0 is direct transfer, the teacher itself; dashed:
-the in-language ceiling.</figcaption></figure>
+<figcaption>Mean over seeds; bars are 95% t intervals over seeds. Volume 0 is direct transfer, the teacher itself; a
+student starts from the pretrained base as its teacher did. Dashed: the in-language ceiling.</figcaption></figure>
 <div class="wide"><table><caption>Span F1 on the test split (all entity types)</caption>
 <thead><tr>{% for name in group.columns %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead>
 <tbody>{% for row in group.rows %}<tr>{% for value in row %}<td{% if value.number %} class="number"{% endif %}>{{ value.text
@@ -154,11 +154,15 @@ def _curves(table: pl.DataFrame) -> str:
         axes.errorbar(curve["volume"], curve["mean"], yerr=half, marker="o", capsize=3, color=color, label=label)
         for ceiling in table.filter((pl.col("method") == "in-language") & (pl.col("target") == target))["mean"]:
             axes.axhline(ceiling, color=color, linestyle="--", linewidth=0.8)
+    volumes = sorted(set(transfer["volume"]))
     axes.set_xscale("symlog", linthresh=100)
+    axes.set_xlim(-20, 1.3 * max([100, *volumes]))
+    axes.set_xticks(volumes, [f"{volume:,}" for volume in volumes])
+    axes.minorticks_off()
     axes.set_xlabel("unlabeled target sentences")
     axes.set_ylabel("span F1 (test)")
     axes.set_ylim(0, 1)
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     image = io.BytesIO()
     figure.savefig(image, format="png", bbox_inches="tight")
     pyplot.close(figure)
