@@ -196,7 +196,7 @@ zul zu Latn Atlantic-Congo    Zulu
 """
 
 # Codes of members of a macrolanguage, and bibliographic ones, that people write for a code of the table.
-_OTHER_CODES = {
+OTHER_CODES = {
     "alb": "sqi", "arb": "ara", "arm": "hye", "azj": "aze", "baq": "eus", "bur": "mya", "chi": "zho", "cmn": "zho",
     "cze": "ces", "dut": "nld", "ekk": "est", "fre": "fra", "geo": "kat", "ger": "deu", "gre": "ell", "ice": "isl",
     "khk": "mon", "kmr": "kur", "lvs": "lav", "mac": "mkd", "may": "msa", "nob": "nor", "npi": "nep", "ory": "ori",
@@ -243,7 +243,7 @@ def _sandbox(code: str) -> Language:
 def _meant(text: str) -> str:
     """The hint at the end of an error: an exact match of another code or name first, else the nearest one."""
     names = {row.name.casefold(): row.code for row in LANGUAGES.values()}
-    exact = _OTHER_CODES | {row.alpha2: row.code for row in LANGUAGES.values() if row.alpha2} | names
+    exact = OTHER_CODES | {row.alpha2: row.code for row in LANGUAGES.values() if row.alpha2} | names
     asked = re.split("[-_]", text.casefold())[0]
     near = [asked] if asked in LANGUAGES or asked in exact else get_close_matches(asked, [*LANGUAGES, *names], n=1)
     if not near:

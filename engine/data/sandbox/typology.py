@@ -1,17 +1,12 @@
-"""What is real in the sandbox: lang2vec's features of 16 languages, read from its arrays. Nothing is made up here.
+"""What is real in the sandbox: lang2vec's features of 16 languages. Nothing is made up here."""
 
-The package is found but never imported (its import needs a module that newer setuptools no longer has).
-"""
-
-import importlib.util
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 from zipfile import ZipFile
 
 import numpy as np
 
-from engine.errors import DataError
+from engine.data import lang2vec
 from engine.languages import SANDBOX_CODES
 
 TRAITS, FAMILIES, DISTANCES = FILES = ("feature_predictions.npz", "family_features.npz", "geocoord_features.npz")
@@ -63,7 +58,7 @@ def checksums() -> list[tuple[str, str, int]]:
     """(file, array, CRC-32) of all arrays read here, from their directories alone: milliseconds, not a second."""
     result = []
     for file in FILES:
-        with ZipFile(_data() / file) as arrays:
+        with ZipFile(lang2vec.folder() / file) as arrays:
             result += [(file, array.filename, array.CRC) for array in arrays.infolist()]
     return result
 
@@ -115,14 +110,5 @@ def _age(group: tuple[str, ...], families: dict[str, frozenset[str]]) -> int:
 
 def _rows(file: str) -> tuple[list[str], np.ndarray]:
     """Feature names, and float32 (16, features) in the order of SANDBOX_CODES."""
-    with np.load(_data() / file) as arrays:
-        languages = arrays["langs"].tolist()
-        rows = [languages.index(LANG2VEC_CODES.get(code, code)) for code in SANDBOX_CODES]
-        return arrays["feats"].tolist(), arrays["data"][rows, :, 0]
-
-
-def _data() -> Path:
-    spec = importlib.util.find_spec("lang2vec")
-    if spec is None or not spec.submodule_search_locations:
-        raise DataError("The sandbox follows lang2vec's features, and lang2vec is not installed: pip install lang2vec")
-    return Path(spec.submodule_search_locations[0]) / "data"
+    features, rows, values = lang2vec.load(file)
+    return features, values[[rows[LANG2VEC_CODES.get(code, code)] for code in SANDBOX_CODES]]
