@@ -128,7 +128,7 @@ class _Worker(tune.Trainable):
 def start_ray(address: str | None, local: bool, jobs: int | None, resources: Resources) -> int:
     """Connect to a cluster, or start Ray on this machine. Return how many units fit at once, at most `jobs`.
 
-    0 where none fits a cluster as it is now: it may grow. Raises StudyError where neither --local nor --address was given
+    Where none fits a cluster as it is now, `jobs`, for which it may grow, or 0. Raises StudyError where neither --local nor --address was given
     and there is no GPU here, where both were, where the cluster does not answer, or no unit fits this machine.
     """
     if local and address is not None:
@@ -157,7 +157,7 @@ def start_ray(address: str | None, local: bool, jobs: int | None, resources: Res
             f"{resources.workers}, threads={resources.threads}, gpus={resources.gpus:g}); this machine has "
             f"{there.get('CPU', 0):g} and {there.get('GPU', 0):g}. Lower the study's `resources`, or run it on a cluster."
         )
-    return min(fit, jobs or fit)
+    return min(fit, jobs or fit) if fit else jobs or 0
 
 
 def run_units(units: list[Unit], store: Store, site: Site, at_once: int, progress: Progress) -> State:
@@ -175,7 +175,12 @@ def run_units(units: list[Unit], store: Store, site: Site, at_once: int, progres
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
-                storage_path=scratch, name="units", verbose=0, failure_config=tune.FailureConfig(max_failures=1)
+                storage_path=scratch,
+                name="units",
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=1),
+                # Ray would look for one in the driver's folder, which other nodes do not see.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
         tuner.fit()
