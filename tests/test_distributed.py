@@ -139,7 +139,8 @@ def test_two_workers_train_as_one_does(together, alone, stage):
 
 def test_bf16_is_autocast_in_all(together, tiny):
     alone = fit(tiny, PlainBackend("cpu"), replace(TRAINING, precision="bf16"))
-    assert together["bf16"]["losses"] == pytest.approx(alone["losses"], rel=2e-2)
+    # bf16 keeps 8 bits of a logit: an error of the loss that does not shrink as the loss falls from 1.1 to 0.1
+    assert together["bf16"]["losses"] == pytest.approx(alone["losses"], rel=2e-2, abs=5e-3)
     assert together["bf16"]["losses"] != together["zero 2"]["losses"]
     assert {value.dtype for value in together["bf16"]["weights"].values()} == {np.dtype("float32")}
 
