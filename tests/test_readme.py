@@ -4,9 +4,13 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from engine.graph import expand
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -43,3 +47,23 @@ def test_the_report_command_has_its_module() -> None:
     lines = [line for line in COMMANDS if "analysis.report" in line]
     assert lines
     subprocess.run([sys.executable, "-m", "analysis.report", "--help"], cwd=ROOT, capture_output=True, check=True)
+
+
+def test_the_readmes_study_is_one() -> None:
+    block = re.search(r"^    from engine\.spec import Study\n.*?^    \)\n", README, re.MULTILINE | re.DOTALL)
+    assert block
+    defined: dict[str, Any] = {}
+    exec(textwrap.dedent(block[0]), defined)  # noqa: S102, the README's own code
+    assert len(expand(defined["study"])) == 5 * (2 * 3 + 2)
+
+
+def test_the_command_of_the_first_real_study_plans(shared: Path, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "first-real-study.md").read_text("utf-8")
+    command = re.search(r"^    (python -m engine\.study .*?[^\\])\n", page, re.MULTILINE | re.DOTALL)
+    assert command
+    _, *arguments = shlex.split(command[1].replace("\\\n", " ").replace("../shared", str(shared)))
+    run = subprocess.run(
+        [sys.executable, *arguments, "--plan", "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert "12 cells: 0 done, 0 failed, 12 missing, 0 stale" in run.stdout
