@@ -73,11 +73,13 @@ class _Releases(Searcher):
 
     def _write_failed(self, unit: Unit, broken: str | None) -> None:
         """Write a row for each cell of the unit that could not be finished, with the error that stopped it."""
-        written = {(file.cell, file.fingerprint) for file in self.store.row_files() if not file.failed}
+        # A unit that ended well wrote the rows it could; results/ is listed only where one did not.
+        written = {(file.cell, file.fingerprint) for file in self.store.row_files() if not file.failed} if broken else set()
         for work in unit.cells:
-            if (work.key, work.fingerprint) not in written:
+            missing = [name for name in work.artifacts if not self.store.has(name)]
+            if missing or (broken and (work.key, work.fingerprint) not in written):
                 causes = filter(None, map(self._cause, work.artifacts))
-                error = next(causes, broken or "its artifacts are there, but its rows are not: run the study again")
+                error = next(causes, broken or f"not made: {', '.join(missing)}")
                 self.store.write_rows(work.about, work.key, work.fingerprint, failed_row(work, error))
 
     def _cause(self, artifact: str) -> str | None:
@@ -128,8 +130,9 @@ class _Worker(tune.Trainable):
 def start_ray(address: str | None, local: bool, jobs: int | None, resources: Resources) -> int:
     """Connect to a cluster, or start Ray on this machine. Return how many units fit at once, at most `jobs`.
 
-    Where none fits a cluster as it is now, `jobs`, for which it may grow, or 0. Raises StudyError where neither --local nor --address was given
-    and there is no GPU here, where both were, where the cluster does not answer, or no unit fits this machine.
+    Where none fits a cluster as it is now, `jobs`, for which it may grow, or 0. Raises StudyError where neither --local
+    nor --address was given and there is no GPU here, where both were, where the cluster does not answer, or no unit fits
+    this machine.
     """
     if local and address is not None:
         raise StudyError(f"--local with --address {address}: --local runs on this machine alone. Give one of the two.")

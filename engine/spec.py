@@ -149,6 +149,11 @@ class Resources:
             "give each a whole one, or use one worker",
         )
 
+    @property
+    def device(self) -> str:
+        """What a worker computes on, as torch names it."""
+        return "cuda" if self.gpus else "cpu"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Site:

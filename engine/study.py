@@ -209,7 +209,7 @@ def _tables(frame: Any) -> Iterator[Table]:
             )  # fmt: skip
         alone = ceiling.filter(~pl.col("target").is_in(transfer["target"].unique().to_list()))
         for (target,), cells in alone.group_by(["target"], maintain_order=True):
-            blank = ["" for _ in (*volumes, "on source")]
+            blank = [""] * (1 + len(volumes))
             table.add_row(target, *blank, _spread(cells["f1"]), str(cells["seed"].n_unique()), str(cells["collapsed"].sum() or ""))
         yield table
 

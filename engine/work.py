@@ -82,7 +82,7 @@ def run_step(step: Step, store: Store, site: Site) -> None:
 
         with store.checkpoints(step.artifact) as storage:
             checkpoints = FolderCheckpoints(Path(storage, "newest"), CHECKPOINT_EVERY) if store.local else None
-            run_with(step, store, site, PlainBackend("cuda" if site.resources.gpus else "cpu", checkpoints))
+            run_with(step, store, site, PlainBackend(site.resources.device, checkpoints))
         return
     from engine.train.distributed import run, run_alone
 

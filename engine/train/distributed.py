@@ -81,7 +81,7 @@ def run_alone(function: Callable[[Any, PlainBackend], Any], payload: Any, resour
 
 def _alone(function: Callable[[Any, PlainBackend], Any], payload: Any, resources: Resources) -> Any:
     torch.set_num_threads(resources.threads)
-    return function(payload, PlainBackend("cuda" if resources.gpus else "cpu"))
+    return function(payload, PlainBackend(resources.device))
 
 
 def worker_error(failures: dict[int, Exception]) -> SprachbundError:
