@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 
-class Skipped(Exception):  # noqa: N818, it is no error
+class Skipped(Exception):
     """This machine cannot run the benchmark; the text says why."""
 
 
