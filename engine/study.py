@@ -196,7 +196,7 @@ def _tables(frame: Any) -> Iterator[Table]:
     for setting, rows in done.group_by(["dataset", "model", "form"], maintain_order=True):
         transfer, ceiling = (rows.filter((pl.col("method") == "in-language") == yes) for yes in (False, True))
         volumes = sorted(set(transfer["volume"]))
-        table = Table(title=f"{' '.join(setting)}: span F1 on test, mean over seeds ± standard deviation")
+        table = Table(title=f"{' '.join(setting)}: span F1 on test by unlabeled target sentences, mean over seeds ± standard deviation")
         for heading in ("transfer", "on source", *map(str, volumes), "in-language", "seeds", "collapsed"):
             table.add_column(heading, no_wrap=True)
         for (sources, target), cells in transfer.group_by(["sources", "target"], maintain_order=True):
