@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from engine.graph import expand
+from engine.graph import compile_study, expand
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -50,11 +50,12 @@ def test_the_report_command_has_its_module() -> None:
 
 
 def test_the_readmes_study_is_one() -> None:
-    block = re.search(r"^    from engine\.spec import Study\n.*?^    \)\n", README, re.MULTILINE | re.DOTALL)
+    block = re.search(r"^    from engine\.spec import Study\n.*?^    local = .*?\n", README, re.MULTILINE | re.DOTALL)
     assert block
     defined: dict[str, Any] = {}
     exec(textwrap.dedent(block[0]), defined)  # noqa: S102, the README's own code
-    assert len(expand(defined["study"])) == 5 * (2 * 3 + 2)
+    assert len(expand(defined["study"])) == 5 * (3 + 1)
+    assert len(compile_study(defined["local"], None).cells) == 2 + 1
 
 
 def test_the_command_of_the_first_real_study_plans(shared: Path, tmp_path: Path) -> None:
