@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.report import Skipped, machine
 
-NAMES = ("train", "tag", "encoder", "study", "overhead", "scale", "gpu", "limit")
+NAMES = ("train", "tag", "encoder", "study", "overhead", "scale", "gpu", "memory", "limit")
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
 

@@ -4,7 +4,7 @@ import re
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -24,7 +24,11 @@ class Pair:
 def paired(baseline: Callable[[], Any], ours: Callable[[], Any], pairs: int) -> Pair:
     """Time both in alternation, so that a slow minute of the machine meets both. Each was called once before."""
     baseline(), ours()
-    times = [(seconds(baseline), seconds(ours)) for _ in range(pairs)]
+    return medians([(seconds(baseline), seconds(ours)) for _ in range(pairs)])
+
+
+def medians(times: Sequence[tuple[float, float]]) -> Pair:
+    """The medians of pairs of seconds, the baseline's first."""
     first, second = zip(*times, strict=True)
     return Pair(statistics.median(first), statistics.median(second), statistics.median(a / b for a, b in times))
 

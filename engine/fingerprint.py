@@ -5,11 +5,14 @@ booleans, None) and raises on everything else: a callable, a set or an object wi
 hash in another process, and work would be done twice or, worse, taken for done.
 """
 
-import hashlib
-import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache, cached_property
+from hashlib import sha256
+from json.encoder import encode_basestring_ascii as quoted
+from operator import attrgetter
+from types import NoneType
 from typing import Any
 
 from engine.errors import SprachbundError
@@ -47,9 +50,69 @@ def canonical(value: Any, where: str = "recipe") -> Any:
 
 
 def fingerprint(value: Any) -> str:
-    """Return 12 hexadecimal digits of the SHA-256 of `value`'s canonical form.
+    """Return 12 hexadecimal digits of the SHA-256 of `value`'s canonical form as JSON: keys sorted, no blanks, ASCII.
 
-    48 bits: among 100,000 steps the chance of one collision is about 2 in 100,000.
+    48 bits: among 100,000 steps the chance of one collision is about 2 in 100,000. Raises as `canonical`.
     """
-    text = json.dumps(canonical(value), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    try:
+        text = _text(value)
+    except FingerprintError:
+        canonical(value)  # says where
+        raise
+    return sha256(text.encode()).hexdigest()[:12]
+
+
+class Part:
+    """Base of the frozen dataclasses that stand in many recipes: the text of each instance is made once."""
+
+    @cached_property
+    def _canonical_text(self) -> str:
+        return _dataclass_writer(type(self))(self)
+
+
+def _text(value: Any) -> str:
+    """What json.dumps makes of the canonical form, in a tenth of the time: a plan takes some 400,000 fingerprints."""
+    return _writer(type(value))(value)
+
+
+@cache
+def _writer(kind: type) -> Callable[[Any], str]:
+    """The function that puts values of one class into text."""
+    if issubclass(kind, Part):
+        return attrgetter("_canonical_text")
+    if is_dataclass(kind):
+        return _dataclass_writer(kind)
+    if issubclass(kind, Mapping):
+        return _mapping_text
+    writers: dict[Any, Callable[[Any], str]] = {
+        str: quoted,
+        bool: {True: "true", False: "false"}.__getitem__,
+        int: int.__repr__,
+        float: _float_text,
+        NoneType: lambda _: "null",
+        tuple | list: lambda items: "[" + ",".join([_text(item) for item in items]) + "]",
+    }
+    for known, write in writers.items():
+        if issubclass(kind, known):
+            return write
+    raise FingerprintError(f"A {kind.__name__} has no stable form.")
+
+
+@cache
+def _dataclass_writer(kind: type) -> Callable[[Any], str]:
+    names = sorted(f.name for f in fields(kind))
+    members = {name: f'"{name}":%s' for name in names} | {"is": f'"is":"{kind.__name__}"'}
+    form = "{" + ",".join(members[name] for name in sorted(members)) + "}"
+    return lambda value: form % tuple([_writer(type(part := getattr(value, name)))(part) for name in names])
+
+
+def _mapping_text(value: Mapping[str, Any]) -> str:
+    if not all(isinstance(key, str) for key in value):
+        raise FingerprintError("Keys of a fingerprinted mapping are text.")
+    return "{" + ",".join([f"{quoted(key)}:{_text(value[key])}" for key in sorted(value)]) + "}"
+
+
+def _float_text(value: float) -> str:
+    if not math.isfinite(value):
+        raise FingerprintError("A fingerprint takes finite numbers only.")
+    return float.__repr__(value)

@@ -4,10 +4,12 @@ Pure: reads the versions of data and models, trains nothing, knows no store. The
 the store has.
 """
 
+import gc
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 
 from engine.data.corpora import Dataset, open_dataset, pool_size, pool_version
 from engine.errors import DataError, StudyError
@@ -34,26 +36,26 @@ from engine.store import slug
 PRETRAIN_SEED = 0  # one base model for all seeds, as one downloaded checkpoint would be
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a graph has each once, and to compare recipes field by field takes long
 class Step:
     """One piece of work. `needs`: role -> the artifact that must be there first and fills the role."""
 
     recipe: StepRecipe
+    fingerprint: str
+    artifact: str
+    needs: tuple[tuple[str, str], ...]
     about: str  # the readable part of the artifact's name
-    needs: tuple[tuple[str, str], ...] = ()
-    model: str = ""  # as the study names it: what the estimate of cost asks about
+    model: str  # as the study names it: what the estimate of cost asks about
+
+    @classmethod
+    def of(cls, recipe: StepRecipe, about: str, needs: tuple[tuple[str, str], ...], model: str) -> "Step":
+        """The step of a recipe."""
+        stamp = fingerprint([recipe.kind, RECIPE_VERSION[recipe.kind], recipe])
+        return cls(recipe, stamp, f"{recipe.kind}-{slug(about)}-{stamp}", needs, about, model)
 
     @property
     def kind(self) -> str:
         return self.recipe.kind
-
-    @cached_property
-    def fingerprint(self) -> str:
-        return fingerprint([self.kind, RECIPE_VERSION[self.kind], self.recipe])
-
-    @cached_property
-    def artifact(self) -> str:
-        return f"{self.kind}-{slug(self.about)}-{self.fingerprint}"
 
 
 @dataclass(frozen=True)
@@ -101,19 +103,30 @@ class Graph:
     steps: dict[str, Step] = field(default_factory=dict)
     cells: list[CellWork] = field(default_factory=list)
 
-    def missing(self, artifacts: tuple[str, ...], there: AbstractSet[str]) -> Iterator[str]:
-        """Yield those of the artifacts, and of all that they need, which are not `there`, each once.
+    def missing(self, artifacts: tuple[str, ...], there: AbstractSet[str]) -> dict[str, None]:
+        """Those of the artifacts, and of all that they need, which are not `there`.
 
         What only made something that is there is not needed again.
         """
-        seen = set(there)
+        found: dict[str, None] = {}
         waiting = list(artifacts)
-        while waiting:
-            name = waiting.pop()
-            if name not in seen:
-                seen.add(name)
-                yield name
+        for name in waiting:  # grows
+            if name not in found and name not in there:
+                found[name] = None
                 waiting += [need for _, need in self.steps[name].needs]
+        return found
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Make many objects that all stay: Python would look through them again and again, a quarter of the time, for garbage."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def expand(study: Study) -> list[Cell]:
@@ -135,11 +148,12 @@ def expand(study: Study) -> list[Cell]:
     cells: dict[Cell, None] = {}
     for dataset in study.dataset:
         for model in study.model:
+            name = short_name(model)
             for form in study.form or (describe(model).form,):
                 _check_form(model, form)
                 for method, sources, target, volume, seed in _points(study):
                     cells[Cell(
-                        study=study.name, task=study.task, dataset=dataset, model=short_name(model), form=form,
+                        study=study.name, task=study.task, dataset=dataset, model=name, form=form,
                         method=method, sources=sources, target=target, volume=volume, seed=seed,
                     )] = None  # fmt: skip
     if not cells:
@@ -170,13 +184,14 @@ def _points(study: Study) -> Iterator[tuple[str, tuple[str, ...], str, int, int]
 
 
 def _check_form(model: str, form: str) -> None:
-    if form == "slots" and describe(model).family == "encoder":
+    if form != "encoder" and describe(model).family == "encoder":
         raise StudyError(
-            f"form=slots with model={model}: slots need an encoder-decoder with sentinels, as mT5. Use form=encoder "
+            f"form={form} with model={model}: {form} needs an encoder-decoder with sentinels, as mT5. Use form=encoder "
             f"(forms: {', '.join(FORMS)})."
         )
 
 
+@without_collection()
 def compile_study(study: Study, data: str | None) -> Graph:
     """Return the steps and cells of a study on the data of the folder `data`.
 
@@ -206,10 +221,8 @@ class _Compiler:
 
     def __init__(self, study: Study, graph: Graph, dataset: Dataset, model: str) -> None:
         self.study, self.graph, self.dataset, self.model = study, graph, dataset, model
+        self.name = short_name(model)
         self.checkpoint = checkpoint(model)
-        self.splits: dict[tuple[str, str], Split] = {}
-        self.pools: dict[tuple[str, str], Split] = {}
-        self.steps: dict[StepRecipe, Step] = {}
         self.recipe: Recipe = (recipes.FULL | dict(study.recipes or {}))[describe(model).family]
         if self.checkpoint == TINY_CHECKPOINT and dataset.name != "sandbox":
             raise StudyError(
@@ -218,85 +231,89 @@ class _Compiler:
             )
         if self.checkpoint == TINY_CHECKPOINT and self.recipe.pretrain is None:
             raise StudyError("model=tiny with a recipe without `pretrain`: the tiny model is made by that step. Give one.")
+        # What cells share is made once; a study of 100,000 cells asks for it that often.
+        for name in ("_base", "_teacher", "_teacher_on", "_labels", "_split", "_pool", "_train_data"):
+            setattr(self, name, cache(getattr(self, name)))
 
     def add(self, cell: Cell) -> None:
-        base, base_needs = self._base(cell.model)
-        train = tuple(self._split(code, "train") for code in cell.sources)
-        finetune = FinetuneRecipe(base, cell.form, train, self.recipe.finetune, cell.seed)
-        sources = "+".join(cell.sources)
-        teacher = self._step(finetune, f"{cell.model}-{sources}-s{cell.seed}", base_needs)
-        test = self._split(cell.target, "test")
-        on_target = self._evaluate(teacher, test)
-        on_sources = tuple(self._evaluate(teacher, self._split(code, "test")) for code in cell.sources)
-        work = CellWork(
-            cell, teacher.artifact, on_target.artifact, None, tuple(step.artifact for step in on_sources),
-            tuple(map(_content, train)), None, _content(test),
-        )
+        teacher = self._teacher(cell.form, cell.sources, cell.seed)
+        trained, scored = teacher, self._teacher_on(teacher, cell.target)
+        on_teacher, pool_data = None, None
         if cell.method == "teacher-student":
-            student, pool = self._student(cell, teacher, base, base_needs)
-            work = replace(
-                work, trained=student.artifact, scored=self._evaluate(student, test).artifact,
-                teacher=on_target.artifact, pool_data=_content(pool),
-            )
-        self.graph.cells.append(work)
+            on_teacher = scored.artifact
+            trained, pool_data = self._student(cell, teacher)
+            scored = self._evaluate(trained, cell.target)
+        on_sources = tuple([self._teacher_on(teacher, code).artifact for code in cell.sources])
+        self.graph.cells.append(CellWork(
+            cell, trained.artifact, scored.artifact, on_teacher, on_sources, self._train_data(cell.sources), pool_data,
+            _content(self._split(cell.target, "test")),
+        ))  # fmt: skip
 
-    def _base(self, model: str) -> tuple[Checkpoint | str, tuple[tuple[str, str], ...]]:
+    def _base(self) -> tuple[Checkpoint | str, tuple[tuple[str, str], ...]]:
         if self.recipe.pretrain is None:
             return self.checkpoint, ()
         data = tuple(self._pool(code, "text", 0) for code in self.recipe.pretrain.languages)
         recipe = PretrainRecipe(self.checkpoint, data, self.recipe.pretrain, PRETRAIN_SEED)
-        step = self._step(recipe, model, ())
+        step = self._step(recipe, self.name, ())
         return step.fingerprint, (("base", step.artifact),)
 
-    def _student(
-        self, cell: Cell, teacher: Step, base: Checkpoint | str, base_needs: tuple[tuple[str, str], ...]
-    ) -> tuple[Step, Split]:
-        volumes = self.study.volumes
-        pool = self._pool(cell.target, self.study.pool, max(volumes))
-        about = f"{cell.model}-{'+'.join(cell.sources)}-{cell.target}"
-        label = self._step(
-            LabelRecipe(teacher.fingerprint, pool, max(volumes), self.recipe.distill.max_tokens, cell.seed),
-            f"{about}-{max(volumes)}-s{cell.seed}",
-            (("teacher", teacher.artifact),),
-        )
-        distill = DistillRecipe(
-            base, teacher.fingerprint, cell.form, pool, cell.volume, self.recipe.distill, cell.seed
-        )
-        needs = (("labels", label.artifact), *base_needs)
-        return self._step(distill, f"{about}-{cell.volume}-s{cell.seed}", needs), pool
+    def _teacher(self, form: str, sources: tuple[str, ...], seed: int) -> Step:
+        base, needs = self._base()
+        train = tuple(self._split(code, "train") for code in sources)
+        recipe = FinetuneRecipe(base, form, train, self.recipe.finetune, seed)
+        return self._step(recipe, f"{self.name}-{'+'.join(sources)}-s{seed}", needs)
 
-    def _evaluate(self, model: Step, test: Split) -> Step:
-        recipe = EvaluateRecipe(model.fingerprint, test, self.recipe.finetune.max_tokens)
-        about = f"{model.kind}-{model.about}-on-{test.language}"
-        return self._step(recipe, about, (("model", model.artifact),))
+    def _teacher_on(self, teacher: Step, language: str) -> Step:
+        return self._evaluate(teacher, language)
+
+    def _student(self, cell: Cell, teacher: Step) -> tuple[Step, str]:
+        """The step that distills the cell's student, and what stands for its pool."""
+        base, base_needs = self._base()
+        pool = self._pool(cell.target, self.study.pool, max(self.study.volumes))
+        labels = self._labels(teacher, cell.sources, cell.target, cell.seed)
+        distill = DistillRecipe(base, teacher.fingerprint, cell.form, pool, cell.volume, self.recipe.distill, cell.seed)
+        needs = (("labels", labels.artifact), *base_needs)
+        return self._step(distill, self._about_student(cell.sources, cell.target, cell.volume, cell.seed), needs), _content(pool)
+
+    def _labels(self, teacher: Step, sources: tuple[str, ...], target: str, seed: int) -> Step:
+        pool, volume = self._pool(target, self.study.pool, max(self.study.volumes)), max(self.study.volumes)
+        (base, base_needs), training = self._base(), self.recipe.distill
+        recipe = LabelRecipe(base, teacher.fingerprint, pool, volume, training.max_tokens, training.precision, seed)
+        needs = (("teacher", teacher.artifact), *base_needs)
+        return self._step(recipe, self._about_student(sources, target, volume, seed), needs)
+
+    def _about_student(self, sources: tuple[str, ...], target: str, volume: int, seed: int) -> str:
+        return f"{self.name}-{'+'.join(sources)}-{target}-{volume}-s{seed}"
+
+    def _evaluate(self, model: Step, language: str) -> Step:
+        """The evaluation of a model on the language's test split."""
+        (base, base_needs), training, test = self._base(), self.recipe.finetune, self._split(language, "test")
+        recipe = EvaluateRecipe(base, model.fingerprint, test, training.max_tokens, training.precision)
+        needs = (("model", model.artifact), *base_needs)
+        return self._step(recipe, f"{model.kind}-{model.about}-on-{language}", needs)
 
     def _step(self, recipe: StepRecipe, about: str, needs: tuple[tuple[str, str], ...]) -> Step:
-        if recipe not in self.steps:
-            step = Step(recipe, about, needs, self.model)
-            self.steps[recipe] = self.graph.steps.setdefault(step.artifact, step)
-        return self.steps[recipe]
+        step = Step.of(recipe, about, needs, self.model)
+        return self.graph.steps.setdefault(step.artifact, step)
 
     def _split(self, language: str, split: str) -> Split:
         """A labeled split, read whole and checked."""
-        if (language, split) not in self.splits:
-            self.dataset.size(language, split)
-            types, dropped = tuple(sorted(self.study.types)), tuple(sorted(self.study.dropped_types))
-            version = self.dataset.version(language, split)
-            self.splits[language, split] = Split(self.dataset.name, language, split, version, types, dropped)
-        return self.splits[language, split]
+        self.dataset.size(language, split)
+        types, dropped = tuple(sorted(self.study.types)), tuple(sorted(self.study.dropped_types))
+        return Split(self.dataset.name, language, split, self.dataset.version(language, split), types, dropped)
+
+    def _train_data(self, sources: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_content(self._split(code, "train")) for code in sources)
 
     def _pool(self, language: str, split: str, volume: int) -> Split:
         """An unlabeled pool, read whole and checked, of at least `volume` sentences. Its tags are not part of it."""
-        if (language, split) not in self.pools:
-            size = pool_size(self.dataset, language, split)
-            if size is not None and volume > size:
-                raise DataError(
-                    f"volume {volume} is larger than the pool: {self.dataset.name} {language} {split} has {size} sentences "
-                    "(those of dev and test left out). Lower the volume, or use pool='text' in the study."
-                )
-            version = pool_version(self.dataset, language, split)
-            self.pools[language, split] = Split(self.dataset.name, language, split, version, ())
-        return self.pools[language, split]
+        size = pool_size(self.dataset, language, split)
+        if size is not None and volume > size:
+            raise DataError(
+                f"volume {volume} is larger than the pool: {self.dataset.name} {language} {split} has {size} sentences "
+                "(those of dev and test left out). Lower the volume, or use pool='text' in the study."
+            )
+        return Split(self.dataset.name, language, split, pool_version(self.dataset, language, split), ())
 
 
 def _content(split: Split) -> str:

@@ -3,10 +3,13 @@
 Imports neither torch nor ray.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from itertools import chain
 
-from engine.graph import CellWork, Graph, Step
+from engine.graph import CellWork, Graph, Step, without_collection
 from engine.models.sizes import describe
 from engine.spec import (
     DistillRecipe,
@@ -45,44 +48,45 @@ class Plan:
         return [*self.failed, *self.missing, *self.stale]
 
 
+@without_collection()
 def make_plan(graph: Graph, store: Store, on_gpu: bool) -> Plan:
     """Compare a study with the store. `on_gpu`: what the estimate of time is for."""
     done, failed, missing, stale = _status(graph, store)
-    there = store.artifacts()
     left = [*failed, *missing, *stale]
-    alone = [graph.steps[name] for work in left for name in graph.missing(work.artifacts, there)]
-    wanted = {step.artifact for step in alone}
-    to_run = [step for name, step in graph.steps.items() if name in wanted]
+    there = store.artifacts() if left else set()
+    alone = Counter(chain.from_iterable(graph.missing(work.artifacts, there) for work in left))
+    to_run = [step for name, step in graph.steps.items() if name in alone]
+    costs = {step.artifact: seconds(step, on_gpu) for step in to_run}
     return Plan(
-        graph, done, failed, missing, stale, to_run, _units(to_run, left, on_gpu), len(alone),
-        sum(seconds(step, on_gpu) for step in to_run), sum(seconds(step, on_gpu) for step in alone),
-    )
+        graph, done, failed, missing, stale, to_run, _units(to_run, left, costs), alone.total(),
+        sum(costs.values()), sum(costs[name] * number for name, number in alone.items()),
+    )  # fmt: skip
 
 
 def _status(graph: Graph, store: Store) -> tuple[list[CellWork], list[CellWork], list[CellWork], list[CellWork]]:
-    """Sort the cells by what results/ says of them, from file names alone."""
-    files: dict[str, list[tuple[str, bool]]] = {}
-    for file in store.row_files():
-        files.setdefault(file.cell, []).append((file.fingerprint, file.failed))
+    """Sort the cells by what results/ says of them, without reading their rows."""
+    cells = store.cells()
     done, failed, missing, stale = [], [], [], []
     for work in graph.cells:
-        rows = files.get(work.key, [])
-        if (work.fingerprint, False) in rows:
-            done.append(work)
-        elif (work.fingerprint, True) in rows:
-            failed.append(work)
+        rows = cells.get(work.key)
+        if rows is None:
+            missing.append(work)
+        elif rows.fingerprint != work.fingerprint:
+            stale.append(work)
         else:
-            (stale if rows else missing).append(work)
+            (done if rows.done else failed).append(work)
     return done, failed, missing, stale
 
 
-def _units(to_run: list[Step], left: Iterable[CellWork], on_gpu: bool) -> list[Unit]:
+def _units(to_run: list[Step], left: Iterable[CellWork], costs: Mapping[str, float]) -> list[Unit]:
     """Group the steps: a model's evaluations go with the training of it; the cells with the last of their steps."""
     home: dict[str, str] = {}  # artifact -> name of the unit that makes it
     members: dict[str, list[Step]] = {}
     for step in to_run:
-        model = dict(step.needs).get("model")
-        unit = (home.get(model) or f"evaluate {model}") if step.kind == "evaluate" and model else step.artifact
+        unit = step.artifact
+        if step.kind == "evaluate":
+            model = dict(step.needs)["model"]
+            unit = home.get(model) or f"evaluate {model}"
         home[step.artifact] = unit
         members.setdefault(unit, []).append(step)
     cells: dict[str, list[CellWork]] = {}
@@ -94,8 +98,8 @@ def _units(to_run: list[Step], left: Iterable[CellWork], on_gpu: bool) -> list[U
     for name in {**members, **cells}:
         steps, finished = tuple(members.get(name, ())), tuple(cells.get(name, ()))
         inputs = [need for step in steps for _, need in step.needs] + [a for work in finished for a in work.artifacts]
-        after = frozenset(home[need] for need in inputs if need in home and home[need] != name)
-        units.append(Unit(name, steps, finished, after, sum(seconds(step, on_gpu) for step in steps)))
+        after = frozenset(map(home.get, inputs)) - {name, None}
+        units.append(Unit(name, steps, finished, after, sum([costs[step.artifact] for step in steps])))
     return units
 
 
@@ -105,7 +109,7 @@ def seconds(step: Step, on_gpu: bool) -> float:
     Training takes 6 operations a parameter and token, inference 2 (Kaplan et al. 2020, section 2.1); embeddings look up
     and are not counted.
     """
-    size, recipe = describe(step.model), step.recipe
+    size, recipe = _size(step.model), step.recipe
     body = size.body - (size.decoder if getattr(recipe, "form", "") == "encoder" else 0)
     if isinstance(recipe, PretrainRecipe | FinetuneRecipe | DistillRecipe):
         sentences, factor, calls = recipe.training.steps * recipe.training.batch_size, 6, recipe.training.steps
@@ -117,10 +121,13 @@ def seconds(step: Step, on_gpu: bool) -> float:
     return arithmetic if on_gpu else max(arithmetic, calls * CPU_STEP_SECONDS)
 
 
+_size = cache(describe)  # which reads a folder's config.json each time
+
+
 def summary(plan: Plan, on_gpu: bool, limit: int = 12) -> list[str]:
     """Return the plan as lines of text: counts, names of stale and failed cells, what sharing saves, the cost."""
-    kinds = {kind: sum(step.kind == kind for step in plan.to_run) for kind in (*TRAINING, "label", "evaluate")}
-    kinds = {kind: number for kind, number in kinds.items() if number}
+    numbers = Counter(step.kind for step in plan.to_run)
+    kinds = {kind: numbers[kind] for kind in (*TRAINING, "label", "evaluate") if kind in numbers}
     states = ", ".join(f"{len(getattr(plan, state))} {state}" for state in ("done", "failed", "missing", "stale"))
     steps = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
     lines = [f"{len(plan.graph.cells)} cells: {states}", f"{len(plan.to_run)} to run" + (f": {steps}" if steps else "")]

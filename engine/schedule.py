@@ -5,10 +5,13 @@ that was killed is planned anew.
 """
 
 import logging
+import math
 import os
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import ray
@@ -18,6 +21,7 @@ from ray.tune.search import Searcher
 from engine.errors import StudyError
 from engine.spec import Resources, Site
 from engine.store import Store
+from engine.train.memory import CONTEXT, cells_per_device
 from engine.work import Outcome, Unit, failed_row, run_unit
 
 Progress = Callable[["State"], None]
@@ -26,55 +30,78 @@ LOST = "its worker was lost: killed, out of memory, or on a node without this pa
 
 @dataclass
 class State:
-    """What the units are doing: names by state."""
+    """What the units are doing. `steps`: the number of steps waiting, running and done. `cost`: of the units done."""
 
     units: dict[str, Unit]
+    waiting: dict[str, Unit] = field(init=False)  # by name, in the graph's order
     running: dict[str, Unit] = field(default_factory=dict)  # by trial
-    done: set[str] = field(default_factory=set)
+    done: set[str] = field(default_factory=set)  # names
     failed: dict[str, str] = field(default_factory=dict)  # artifact -> error
+    steps: Counter[str] = field(init=False)
+    cost: float = 0.0
 
-    def waiting(self) -> list[Unit]:
-        """Units not begun, in the graph's order."""
-        begun = self.done | {unit.name for unit in self.running.values()}
-        return [unit for name, unit in self.units.items() if name not in begun]
+    def __post_init__(self) -> None:
+        self.waiting = dict(self.units)
+        self.steps = Counter(waiting=sum(len(unit.steps) for unit in self.units.values()))
+
+    def ready(self) -> Unit | None:
+        """The first unit that waits for no other; None where there is none."""
+        return next((unit for unit in self.waiting.values() if unit.after <= self.done), None)
+
+    def begin(self, trial_id: str, unit: Unit) -> None:
+        """The trial does the unit."""
+        self.running[trial_id] = self.waiting.pop(unit.name)
+        self.steps.update(waiting=-len(unit.steps), running=len(unit.steps))
+
+    def end(self, trial_id: str) -> Unit | None:
+        """The trial's unit is done, well or not; None where the trial had none."""
+        unit = self.running.pop(trial_id, None)
+        if unit:
+            self.done.add(unit.name)
+            self.cost += unit.cost
+            self.steps.update(running=-len(unit.steps), done=len(unit.steps))
+        return unit
 
 
 class _Releases(Searcher):
     """A Tune searcher that suggests no hyperparameters but the next ready unit."""
 
-    def __init__(self, state: State, store: Store, progress: Progress) -> None:
+    def __init__(self, state: State, store: Store, progress: Progress, resources: Resources) -> None:
         super().__init__(metric="made", mode="max")
         self.state, self.store, self.progress = state, store, progress
+        self.packing = Packing() if resources.gpus == "auto" and not resources.deepspeed else None
         self.steps = {step.artifact: step for unit in state.units.values() for step in unit.steps}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        waiting = self.state.waiting()
-        if not waiting and not self.state.running:
-            return Searcher.FINISHED
-        for unit in waiting:
-            if unit.after <= self.state.done:
-                self.state.running[trial_id] = unit
-                self.progress(self.state)
-                return {"unit": unit.name}
-        return None if waiting or self.state.running else Searcher.FINISHED
+        unit = self.state.ready()
+        if unit is None:
+            return None if self.state.waiting or self.state.running else Searcher.FINISHED
+        share = self.packing.share(unit, self.state.running.values(), _cluster_gpus()) if self.packing else None
+        if share == 0:
+            return None
+        self.state.begin(trial_id, unit)
+        self.progress(self.state)
+        return {"unit": unit.name, "gpus": share}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        unit = self.state.running.pop(trial_id, None)
+        unit = self.state.end(trial_id)
         if unit is None:
             return
         result = result or {}
+        if self.packing and result.get("gpus"):
+            self.packing.learn(unit, result["gpus"])
         broken = LOST if error or "made" not in result else result["error"]
         self.state.failed |= dict(result.get("failed", ()))
         if broken:
             self.state.failed |= {step.artifact: broken for step in unit.steps if not self.store.has(step.artifact)}
         self._write_failed(unit, broken)
-        self.state.done.add(unit.name)
         self.progress(self.state)
 
     def _write_failed(self, unit: Unit, broken: str | None) -> None:
         """Write a row for each cell of the unit that could not be finished, with the error that stopped it."""
         # A unit that ended well wrote the rows it could; results/ is listed only where one did not.
-        written = {(file.cell, file.fingerprint) for file in self.store.row_files() if not file.failed} if broken else set()
+        cells = self.store.cells() if broken else {}
+        written = {(rows.cell, rows.fingerprint) for rows in cells.values() if rows.done}
         for work in unit.cells:
             missing = [name for name in work.artifacts if not self.store.has(name)]
             if missing or (broken and (work.key, work.fingerprint) not in written):
@@ -105,7 +132,7 @@ class _Worker(tune.Trainable):
     def setup(self, config: dict[str, Any], units: dict[str, Unit], address: str, site: Site) -> None:
         import torch
 
-        torch.set_num_threads(site.resources.threads)
+        torch.set_num_threads(site.resources.cpus)
         self.units, self.store, self.site = units, Store(address), site
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -119,12 +146,63 @@ class _Worker(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         outcome, error = Outcome(), None
+        if self.config["gpus"]:
+            _limit_gpu(self.config["gpus"])
         try:
             outcome = run_unit(self.units[self.config["unit"]], self.store, self.site)
         except Exception as raised:  # noqa: BLE001, not a step's own error but the store's: Ray would not tell its text
             error = f"{type(raised).__name__}: {raised}"
         failed = list(outcome.failed.items())  # Tune flattens dicts
-        return {"made": len(outcome.made), "failed": failed, "error": error, "done": True}
+        whole = len(outcome.made) == len(self.units[self.config["unit"]].steps)  # else it shows less than its kind needs
+        gpus = _gpu_share() if self.config["gpus"] and whole else None
+        return {"made": len(outcome.made), "failed": failed, "error": error, "gpus": gpus, "done": True}
+
+
+class Packing:
+    """How much of a GPU a unit's worker gets: a whole one, until a unit of its kind has shown what it needs."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[str, ...], float] = {}
+
+    def share(self, unit: Unit, running: Iterable[Unit], gpus: float) -> float:
+        """Return the unit's share, or 0 for one of an unknown kind that finds no whole GPU free of the cluster's `gpus`.
+
+        It waits, for its trial would keep a share that is fixed too early. Without any GPU yet it asks, and what is known
+        asks in any case, so that the cluster grows.
+        """
+        if _kind(unit) in self.known or not gpus:
+            return self._known(unit)
+        return 1.0 if sum(map(self._known, running)) + 1 <= gpus else 0.0
+
+    def learn(self, unit: Unit, share: float) -> None:
+        """Keep what a unit needed, where it is the most of its kind."""
+        self.known[_kind(unit)] = max(share, self.known.get(_kind(unit), 0.0))
+
+    def _known(self, unit: Unit) -> float:
+        return self.known.get(_kind(unit), 1.0)
+
+
+def _kind(unit: Unit) -> tuple[str, ...]:
+    """Units of one kind need about the same memory: the same model, form and kind of step."""
+    return tuple(sorted({f"{step.kind} {step.model} {getattr(step.recipe, 'form', '')}" for step in unit.steps}))
+
+
+def _limit_gpu(share: float) -> None:
+    """Let this worker take no more than its share of the GPU, and forget what the unit before took."""
+    import torch
+
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(max(0.0, share - CONTEXT / total))
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+
+
+def _gpu_share() -> float:
+    """The share of a GPU that the unit's peak makes enough. Ray counts in ten-thousandths."""
+    import torch
+
+    cells = cells_per_device(torch.cuda.max_memory_reserved(), torch.cuda.get_device_properties(0).total_memory)
+    return math.floor(10_000 / cells) / 10_000
 
 
 def start_ray(address: str | None, local: bool, jobs: int | None, resources: Resources) -> int:
@@ -144,6 +222,9 @@ def start_ray(address: str | None, local: bool, jobs: int | None, resources: Res
     # The driver keeps its working folder on every worker of this machine, so that relative paths hold.
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    # Nobody reads what Tune would write of each trial and of the experiment: the store is the truth.
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(7 * 24 * 3600))
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         settings |= {"num_cpus": os.cpu_count(), "include_dashboard": False}
@@ -151,16 +232,29 @@ def start_ray(address: str | None, local: bool, jobs: int | None, resources: Res
         ray.init(address=address or "local", runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}}, **settings)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise StudyError(f"--address {address}: no Ray cluster could be reached or started ({error}).") from error
-    need = {"CPU": resources.workers * resources.threads, "GPU": resources.workers * resources.gpus}
+    need = {"CPU": resources.workers * resources.cpus, "GPU": resources.workers * resources.whole_gpus}
     there = ray.cluster_resources()
     fit = min(int(there.get(kind, 0) / number) for kind, number in need.items() if number)
     if not fit and address is None:
         raise StudyError(
             f"one step needs {need['CPU']} CPUs and {need['GPU']:g} GPUs (the study's resources: workers="
-            f"{resources.workers}, threads={resources.threads}, gpus={resources.gpus:g}); this machine has "
+            f"{resources.workers}, threads={resources.cpus}, gpus={resources.gpus}); this machine has "
             f"{there.get('CPU', 0):g} and {there.get('GPU', 0):g}. Lower the study's `resources`, or run it on a cluster."
         )
+    if fit and resources.gpus == "auto" and not resources.deepspeed:
+        fit = int(there["CPU"] // need["CPU"])  # how many of them share the GPUs is seen when the first have run
     return min(fit, jobs or fit) if fit else jobs or 0
+
+
+def with_threads(resources: Resources, address: str | None, jobs: int | None) -> Resources:
+    """Fix the number of threads where the study leaves it open: this machine's cores parted among the jobs at once.
+
+    It depends on the command and the machine alone, for another number of threads gives other roundings.
+    """
+    if resources.threads:
+        return resources
+    cores = (os.cpu_count() or 1) if jobs and address is None else 1
+    return replace(resources, threads=max(1, cores // ((jobs or 1) * resources.workers)))
 
 
 def run_units(units: list[Unit], store: Store, site: Site, at_once: int, progress: Progress) -> State:
@@ -170,9 +264,9 @@ def run_units(units: list[Unit], store: Store, site: Site, at_once: int, progres
     trainable = tune.with_parameters(_Worker, units=state.units, address=store.address, site=site)
     with tempfile.TemporaryDirectory(prefix="sprachbund-tune-") as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(trainable, _trial_resources(resources)),
+            tune.with_resources(trainable, partial(_trial_resources, resources)),
             tune_config=tune.TuneConfig(
-                search_alg=_Releases(state, store, progress),
+                search_alg=_Releases(state, store, progress, resources),
                 num_samples=-1,
                 max_concurrent_trials=max(1, at_once),
                 reuse_actors=True,
@@ -190,14 +284,19 @@ def run_units(units: list[Unit], store: Store, site: Site, at_once: int, progres
     return state
 
 
-def _trial_resources(resources: Resources) -> dict[str, float]:
+def _trial_resources(resources: Resources, config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
     """What a unit's own process takes. One with several workers mostly waits for them; Ray Train reserves theirs.
 
     It takes no CPU, which its workers could then not have, but Tune wants some resource: a little memory.
     """
-    if resources.workers > 1:
-        return {"memory": 1 << 20}
-    return {"CPU": resources.threads} | ({"GPU": resources.gpus} if resources.gpus else {})
+    if resources.deepspeed:
+        return tune.PlacementGroupFactory([{"memory": 1 << 20}])
+    gpus = config["gpus"] or resources.gpus
+    return tune.PlacementGroupFactory([{"CPU": resources.cpus} | ({"GPU": gpus} if gpus else {})])
+
+
+def _cluster_gpus() -> float:
+    return ray.cluster_resources().get("GPU", 0.0)
 
 
 def _gpus() -> int:

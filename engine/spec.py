@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from engine.errors import StudyError, did_you_mean
+from engine.fingerprint import Part
 from engine.languages import language
 
 METHODS = ("direct", "teacher-student", "in-language")
-FORMS = ("slots", "encoder")
+FORMS = ("slots", "sentinel", "encoder")
 TASKS = ("ner",)
 FAMILIES = ("mt5", "encoder", "tiny")
 POOLS = ("train", "text")
@@ -22,7 +23,7 @@ AXES = ("dataset", "model", "form", "methods", "sources", "targets", "volumes", 
 
 # One number a kind of step. Raise it when the kind's code changes what it puts out: its steps, and all after them,
 # then count as stale.
-RECIPE_VERSION = {"pretrain": 2, "finetune": 2, "label": 2, "distill": 2, "evaluate": 1}
+RECIPE_VERSION = {"pretrain": 2, "finetune": 3, "label": 3, "distill": 3, "evaluate": 2}
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -30,7 +31,7 @@ RECIPE_VERSION = {"pretrain": 2, "finetune": 2, "label": 2, "distill": 2, "evalu
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class Training(Part):
     """How a model is trained, as far as it decides the numbers.
 
     `steps`: updates. `batch_size`: sentences (windows of long ones) per update, over all workers. `warmup`: share of the steps in which the
@@ -128,26 +129,55 @@ class Resources:
     """What one training step may use. Changing any of it changes no fingerprint.
 
     `workers`: processes of one step; more than one go through Ray Train and DeepSpeed. `zero_stage`: DeepSpeed's ZeRO
-    stage. `micro_batch`: most sentences of a worker's forward pass, 0 for no limit. `gpus`: GPUs per
-    worker, a fraction where several cells share one. `threads`: CPU threads per worker.
+    stage; `offload`: the optimizer's state in the host's memory, by DeepSpeed too; `gradient_checkpointing`: layers
+    computed again in the backward pass instead of kept. "auto" takes the cheapest of these that fits the device's
+    memory (`engine.train.memory`). `micro_batch`: most sentences of a worker's forward pass, 0 for no limit. `gpus`:
+    GPUs per worker, a fraction where several cells share one; with "auto" the first steps of a kind have one each and
+    tell how many share one from then on. `threads`: CPU threads per worker, 0 for this machine's cores parted among
+    --jobs, and 1 without --jobs.
     """
 
     workers: int = 1
-    zero_stage: Literal[0, 1, 2, 3] = 0
+    zero_stage: Literal["auto", 0, 1, 2, 3] = "auto"
+    offload: Literal["auto"] | bool = "auto"
+    gradient_checkpointing: Literal["auto"] | bool = "auto"
     micro_batch: int = 0
-    gpus: float = 0.0
-    threads: int = 1
+    gpus: Literal["auto"] | float = 0.0
+    threads: int = 0
 
     def __post_init__(self) -> None:
         _require(self.workers >= 1, f"workers={self.workers}: must be at least 1")
-        _require(self.threads >= 1, f"threads={self.threads}: must be at least 1")
-        _require(self.micro_batch >= 0, f"micro_batch={self.micro_batch}: must not be negative")
-        _one_of("zero_stage", self.zero_stage, (0, 1, 2, 3))
+        for name in ("threads", "micro_batch"):
+            _require(getattr(self, name) >= 0, f"{name}={getattr(self, name)}: must not be negative")
+        _one_of("zero_stage", self.zero_stage, ("auto", 0, 1, 2, 3))
+        _one_of("offload", self.offload, ("auto", False, True))
+        _one_of("gradient_checkpointing", self.gradient_checkpointing, ("auto", False, True))
         _require(
-            self.workers == 1 or self.gpus in (0, int(self.gpus)),
+            self.zero_stage != 0 or self.offload is not True,
+            "zero_stage=0 with offload=True: without ZeRO nothing can be offloaded; give a stage from 1 to 3, or 'auto'",
+        )
+        number = not isinstance(self.gpus, str) and self.gpus >= 0
+        _require(self.gpus == "auto" or number, f"gpus={self.gpus!r}: must be 'auto', 0 or more")
+        _require(
+            self.workers == 1 or self.gpus in ("auto", int(self.whole_gpus)),
             f"gpus={self.gpus} with workers={self.workers}: workers of one step cannot share a GPU; "
             "give each a whole one, or use one worker",
         )
+
+    @property
+    def cpus(self) -> int:
+        """CPU threads per worker."""
+        return self.threads or 1
+
+    @property
+    def whole_gpus(self) -> float:
+        """GPUs per worker where nothing is known of what it needs."""
+        return 1.0 if self.gpus == "auto" else self.gpus
+
+    @property
+    def deepspeed(self) -> bool:
+        """Whether a training goes through Ray Train and DeepSpeed."""
+        return self.workers > 1 or self.offload is True
 
     @property
     def device(self) -> str:
@@ -169,7 +199,7 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(Part):
     """A pretrained model: its name, and the hash (local folder) or revision (hub) that fixes its weights."""
 
     name: str
@@ -177,7 +207,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class Split:
+class Split(Part):
     """One split of one language of a dataset, known by the hash of its content and not by its path.
 
     `types`: the entity types kept; `dropped`: those read as O.
@@ -216,13 +246,15 @@ class FinetuneRecipe:
 
 @dataclass(frozen=True)
 class LabelRecipe:
-    """A teacher and the first `volume` sentences of a pool -> soft labels for each word."""
+    """A teacher, trained from `base`, and the first `volume` sentences of a pool -> soft labels for each word."""
 
     kind = "label"
+    base: Checkpoint | str
     teacher: str
     pool: Split
     volume: int
     max_tokens: int
+    precision: str
     seed: int
 
 
@@ -246,12 +278,14 @@ class DistillRecipe:
 
 @dataclass(frozen=True)
 class EvaluateRecipe:
-    """A tagger and a labeled split -> counts per entity type and per sentence."""
+    """A tagger, trained from `base`, and a labeled split -> counts per entity type and per sentence."""
 
     kind = "evaluate"
+    base: Checkpoint | str
     model: str
     data: Split
     max_tokens: int
+    precision: str
 
 
 StepRecipe = PretrainRecipe | FinetuneRecipe | LabelRecipe | DistillRecipe | EvaluateRecipe

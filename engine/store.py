@@ -1,33 +1,46 @@
 """The store: a folder or bucket with artifacts and Parquet results, the only truth about what is done.
 
     <out>/artifacts/<kind>-<slug>-<fingerprint>/   a step's output; its step.json is written last and marks it done
-    <out>/results/<slug>-<cell>-<fingerprint>.parquet         the rows of one finished cell
-    <out>/results/<slug>-<cell>-<fingerprint>.failed.parquet  the row of one failed cell
+    <out>/results/<slug>-<cell>-<fingerprint>.<finished>.parquet         the rows of one finished cell
+    <out>/results/<slug>-<cell>-<fingerprint>.<finished>.failed.parquet  the row of one failed cell
+    <out>/results/part<generation>-<hash>.parquet  the rows of many cells, put together by `Store.compact`
+    <out>/results/superseded/                      rows in whose place later ones of the same cell have come
     <out>/studies/<name>.json                      the last plan of each study, for the report
 
 Files appear whole or not at all: local ones under a temporary name and then renamed, objects of a bucket in one
-upload. Nothing here knows what a step does.
+upload. Nothing here knows what a step does; which rows of a cell count, `engine.parts` knows.
 """
 
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
 from engine.errors import StoreError
+from engine.parts import Files, Place, Rows, cells_of, current, generation, places, to_merge, write_part
+
+COMPACT_ABOVE = 500  # row files; so many are read in a second
+READS = 5  # tries to read the results while others put them together
+AT_ONCE = 16  # files read or deleted at a time
+BATCH = 1_000  # row files kept apart in memory, where each takes ten times its rows
+
+Answer = TypeVar("Answer")
 
 # The results table, one row per cell x entity type. Identity first, then the counts, then where they came from.
 COLUMNS = pa.schema(
@@ -36,7 +49,7 @@ COLUMNS = pa.schema(
         ("task", pa.string()),
         ("dataset", pa.string()),
         ("model", pa.string()),  # hub id or name of the folder
-        ("form", pa.string()),  # slots, encoder
+        ("form", pa.string()),  # slots, sentinel, encoder
         ("method", pa.string()),  # direct, teacher-student, in-language
         ("sources", pa.list_(pa.string())),  # sorted codes; the target itself for in-language
         ("n_sources", pa.int32()),
@@ -77,25 +90,6 @@ COLUMNS = pa.schema(
 )
 
 
-@dataclass(frozen=True)
-class RowFile:
-    """One file of results/, known from its name alone: which cell, from which fingerprint, and whether it failed."""
-
-    name: str
-    cell: str
-    fingerprint: str
-    failed: bool
-
-    @classmethod
-    def parse(cls, name: str) -> "RowFile | None":
-        """Read a file name; None for a file that is no row file."""
-        stem, _, ending = name.partition(".")
-        parts = stem.rsplit("-", 2)
-        if len(parts) != 3 or ending not in ("parquet", "failed.parquet"):
-            return None
-        return cls(name, parts[1], parts[2], ending.startswith("failed"))
-
-
 class Store:
     """The artifacts and results under one folder or URL (file, s3, gs). Cheap to make; holds no connection open.
 
@@ -129,6 +123,10 @@ class Store:
 
     def artifacts(self) -> set[str]:
         """Names of the finished artifacts."""
+        if self.local:  # a look at one file of each takes a tenth of listing all
+            folder = Path(self.root, "artifacts")
+            found = os.listdir(folder) if folder.is_dir() else ()
+            return {name for name in found if not name.startswith(".") and os.path.isfile(f"{folder}/{name}/step.json")}
         files = (file.path.split("/") for file in self._list("artifacts", recursive=True) if file.base_name == "step.json")
         return {path[-2] for path in files if not path[-2].startswith(".")}
 
@@ -191,45 +189,122 @@ class Store:
 
     # Results
 
-    def row_files(self) -> list[RowFile]:
-        """The files of results/, read from their names alone."""
-        files = (RowFile.parse(name) for name in self._names("results"))
-        return [file for file in files if file is not None]
+    def cells(self) -> dict[str, Rows]:
+        """What counts of each cell, by its key; known without reading the rows."""
+        return {cell: place.rows for cell, place in self._consistent(current).items()}
 
     def write_rows(self, about: str, cell: str, fingerprint: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write one cell's rows, then set aside what the store had for the cell under another fingerprint or status.
-
-        Older rows move to results/superseded/: results() counts a cell once, and nothing done is lost.
-        """
-        failed = rows[0]["status"] == "failed"
-        name = f"{about}-{cell}-{fingerprint}{'.failed' if failed else ''}.parquet"
+        """Write one cell's rows, all of one status and moment. Earlier rows of the cell no longer count."""
+        finished, done = round(rows[0]["finished"].timestamp() * 1000), rows[0]["status"] == "done"
         sink = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_pylist(list(rows), schema=COLUMNS), sink)
-        older = [file.name for file in self.row_files() if file.cell == cell and file.name != name]
-        self._write(f"results/{name}", sink.getvalue().to_pybytes())
-        for old in older:
-            self._fs.create_dir(f"{self.root}/results/superseded", recursive=True)
-            self._fs.move(f"{self.root}/results/{old}", f"{self.root}/results/superseded/{old}")
+        self._write(f"results/{Rows(finished, done, fingerprint, cell).file(about)}", sink.getvalue())
 
     def results(self) -> pl.DataFrame:
-        """All rows, sorted by the identity columns; of a cell written twice, the later one's.
+        """The rows that count, sorted by the identity columns.
 
         Raises StoreError where there is no store, or a row file cannot be read.
         """
         if self._fs.get_file_info(f"{self.root}/results").type != fs.FileType.Directory:
             raise StoreError(f"{self.address} holds no results: it has no folder results/. Run a study with --out first.")
-        tables = [self._table(file.name) for file in self.row_files()]
-        frame = pl.from_arrow(pa.concat_tables(tables) if tables else COLUMNS.empty_table())
-        keys = COLUMNS.names[: COLUMNS.names.index("entity_type") + 1]
-        return frame.sort("finished").unique(keys, keep="last").sort(keys)
 
-    def _table(self, name: str) -> pa.Table:
+        table = self._consistent(lambda files: self._rows(current(files).values())[1])
+        return pl.from_arrow(table).sort(COLUMNS.names[: COLUMNS.names.index("entity_type") + 1])
+
+    def compact(self, above: int = COMPACT_ABOVE) -> None:
+        """Put row files together to one part, where there are more than `above` or some rows do not count any more.
+
+        The latter move to results/superseded/. The driver of a run calls it, not its workers. It may be killed at any
+        moment, and many runs may do it at once while others write (`engine.parts` says why). Raises StoreError where a
+        file cannot be read.
+        """
+        with suppress(FileNotFoundError):  # another run took the file: it is at this work
+            files = self._index()
+            best = current(files)
+            merged = to_merge(files, best, above)
+            depth = 1 + max(map(generation, merged), default=0)
+            taken = {name: files[name] for name in merged}
+            older = {place.rows: place for place in places(taken) if best[place.rows.cell].rows != place.rows}
+            self._write_part("results/superseded", older.values(), depth)
+            self._write_part("results", [place for place in best.values() if place.file in taken], depth)
+            if merged:
+                self._write("results/.turn", uuid.uuid4().hex.encode())  # after the writing, before the deleting: `_consistent`
+            self._each(self._delete, [f"results/{name}" for name in merged])
+
+    def _write_part(self, folder: str, wanted: Collection[Place], depth: int) -> None:
+        if wanted:
+            with self._writing():
+                self._fs.create_dir(f"{self.root}/{folder}", recursive=True)
+            name, content = write_part(*self._rows(wanted), depth)
+            self._write(f"{folder}/{name}", content)
+
+    def _index(self) -> Files:
+        """The files with rows and whose rows they hold."""
+        names = self._names("results")
+        parts = list(filter(generation, names))
+        single = {name: [rows] for name in names if (rows := Rows.parse(name))}
+        return single | dict(zip(parts, self._each(self._cells, parts), strict=True))
+
+    def _consistent(self, read: Callable[[Files], Answer]) -> Answer:
+        """What `read` makes of the files, read while none went away.
+
+        A listing takes its time: it may miss a part, written where it has been, and the files put into it, deleted where
+        it comes to. But `compact` turns results/.turn between the two.
+        """
+        for _ in range(READS):
+            turn = self._turn()
+            with suppress(FileNotFoundError):
+                answer = read(self._index())
+                if turn == self._turn():
+                    return answer
+        raise StoreError(f"{self.address}/results changed in each of {READS} readings. Read it when fewer runs end at once.")
+
+    def _turn(self) -> bytes:
+        with self._reading():
+            try:
+                return self._read("results/.turn")
+            except FileNotFoundError:
+                return b""
+
+    def _rows(self, wanted: Collection[Place]) -> tuple[list[tuple[Rows, int]], pa.Table]:
+        """The rows at some places: the cells, each with the number of its rows, and the rows in that order."""
+        wanted = set(wanted)
+        names = sorted({place.file for place in wanted})
+        cells, tables = [], [COLUMNS.empty_table()]
+        for start in range(0, len(names), BATCH):
+            read = self._each(lambda name: self._rows_of(name, wanted), names[start : start + BATCH])
+            cells += [cell for held, _ in read for cell in held]
+            tables.append(pa.concat_tables([table for _, table in read]).combine_chunks())
+        return cells, pa.concat_tables(tables)
+
+    def _rows_of(self, name: str, wanted: AbstractSet[Place]) -> tuple[list[tuple[Rows, int]], pa.Table]:
+        with self._open(name) as file:
+            held, table, depth = cells_of(name, file), file.read(), generation(name)
+        if table.schema != COLUMNS:  # of a time with fewer columns
+            there, nothing = set(table.column_names), pa.nulls(len(table))
+            columns = [(table[field.name] if field.name in there else nothing).cast(field.type) for field in COLUMNS]
+            table = pa.table(columns, schema=COLUMNS)
+        keep = [Place(rows, depth, name) in wanted for rows, _ in held]
+        if not all(keep):
+            table = table.filter(pa.array(np.repeat(keep, [number for _, number in held])))
+        return [cell for cell, kept in zip(held, keep, strict=True) if kept], table
+
+    def _cells(self, name: str) -> list[Rows]:
+        with self._open(name) as file:
+            return [rows for rows, _ in cells_of(name, file)]
+
+    @contextmanager
+    def _open(self, name: str) -> Iterator[pq.ParquetFile]:
+        """A file of results/, to be read. FileNotFoundError where it went away since it was listed."""
         try:
-            return pq.read_table(f"{self.root}/results/{name}", filesystem=self._fs, schema=COLUMNS)
-        except (pa.ArrowException, OSError) as error:
+            with self._fs.open_input_file(f"{self.root}/results/{name}") as source, pq.ParquetFile(source) as file:
+                yield file
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             raise StoreError(
                 f"{self.address}: results/{name} cannot be read ({error}). Move it away and run the study again: its "
-                "cell is then redone from the artifacts."
+                "cells are then redone from the artifacts."
             ) from error
 
     # The last plan of each study
@@ -249,16 +324,14 @@ class Store:
         return [file.base_name for file in self._list(folder) if file.type == fs.FileType.File]
 
     def _list(self, folder: str, recursive: bool = False) -> list[fs.FileInfo]:
-        try:
+        with self._reading():
             return self._fs.get_file_info(fs.FileSelector(f"{self.root}/{folder}", True, recursive))
-        except OSError as error:
-            raise StoreError(f"--out {self.address}: cannot be read ({error}). Check the address and your access.") from error
 
     def _read(self, path: str) -> bytes:
         with self._fs.open_input_stream(f"{self.root}/{path}") as stream:
             return stream.read()
 
-    def _write(self, path: str, content: bytes) -> None:
+    def _write(self, path: str, content: bytes | pa.Buffer) -> None:
         """Write a file that is there whole or not at all."""
         final = f"{self.root}/{path}"
         folder, _, name = final.rpartition("/")
@@ -268,6 +341,22 @@ class Store:
                 stream.write(content)
             if self.local:
                 os.replace(target, final)
+
+    def _delete(self, path: str) -> None:
+        with self._writing(), suppress(FileNotFoundError):
+            self._fs.delete_file(f"{self.root}/{path}")
+
+    def _each(self, work: Callable[[str], Answer], names: Sequence[str]) -> list[Answer]:
+        """Do the work for each name, many at a time: most of it is waiting."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return list(pool.map(work, names))
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(f"--out {self.address}: cannot be read ({error}). Check the address and your access.") from error
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -290,7 +379,7 @@ class Store:
 def slug(*parts: str, length: int = 60) -> str:
     """Join `parts` to a piece of a file name: letters, digits, '+', '_' and '-'; cut where long."""
     text = "-".join(part for part in parts if part)
-    return "".join(c if c.isascii() and (c.isalnum() or c in "+_-") else "_" for c in text)[:length]
+    return re.sub(r"[^A-Za-z0-9+_-]", "_", text[:length])
 
 
 def digest(*parts: str) -> str:

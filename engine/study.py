@@ -69,6 +69,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     if plan.open:
         _execute(plan, study, store, options, console)
         plan = make_plan(graph, store, on_gpu)
+    store.compact()
     store.write_study(study.name, _summary(study, plan, warnings))
     return _conclude(plan, store, console)
 
@@ -129,9 +130,11 @@ def _warnings(study: Study, data: str | None) -> list[str]:
 
 
 def _execute(plan: Plan, study: Study, store: Store, options: argparse.Namespace, console: Console) -> None:
-    from engine.schedule import State, run_units, start_ray  # Ray takes seconds to import; --plan does without
+    # Ray takes seconds to import; --plan does without
+    from engine.schedule import State, run_units, start_ray, with_threads
 
-    resources = study.resources or Resources(gpus=0 if options.local else 1)
+    resources = study.resources or Resources(gpus=0 if options.local else "auto")
+    resources = with_threads(resources, options.address, options.jobs)
     models = {short_name(name): str(Path(name).resolve()) for name in study.model if Path(name).is_dir()}
     site = Site(data=options.data and str(Path(options.data).resolve()), models=models, resources=resources)
     store.probe()
@@ -145,12 +148,10 @@ def _execute(plan: Plan, study: Study, store: Store, options: argparse.Namespace
         task = bar.add_task("starting", total=total)
 
         def show(state: State) -> None:
-            done = [state.units[name] for name in state.done]
-            parts = {"done": done, "running": state.running.values(), "waiting": state.waiting()}
-            counts = {name: sum(len(unit.steps) for unit in units) for name, units in parts.items()}
+            counts = {name: state.steps[name] for name in ("done", "running", "waiting")}
             counts |= {"done": counts["done"] - len(state.failed), "failed": len(state.failed)}
             text = "steps: " + ", ".join(f"{number} {name}" for name, number in counts.items() if number or name != "failed")
-            bar.update(task, description=text, completed=sum(unit.cost for unit in done))
+            bar.update(task, description=text, completed=state.cost)
 
         run_units(plan.units, store, site, at_once, show)
 

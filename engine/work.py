@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -77,12 +78,12 @@ def run_step(step: Step, store: Store, site: Site) -> None:
 
     A training keeps checkpoints, from which it goes on after a kill: in the store, or on one worker only if that is local.
     """
-    if site.resources.workers == 1:
+    if not site.resources.deepspeed:
         from engine.train.loop import FolderCheckpoints, PlainBackend
 
         with store.checkpoints(step.artifact) as storage:
             checkpoints = FolderCheckpoints(Path(storage, "newest"), CHECKPOINT_EVERY) if store.local else None
-            run_with(step, store, site, PlainBackend(site.resources.device, checkpoints))
+            run_with(step, store, site, PlainBackend(site.resources.device, checkpoints, site.resources))
         return
     from engine.train.distributed import run, run_alone
 
@@ -135,6 +136,7 @@ def _record(step: Step, figures: Mapping[str, Any], started: datetime, resources
     }
 
 
+@cache  # what this process runs does not change
 def git_revision() -> str | None:
     """The commit of the engine's code, with "+" where files were changed; None outside a git checkout."""
     folder = Path(__file__).parent
@@ -145,6 +147,7 @@ def git_revision() -> str | None:
         return None
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)

@@ -7,11 +7,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"torch", "transformers", "ray", "deepspeed"}
-LIGHT = ["errors", "languages", "fingerprint", "spec", "store", "graph", "plan", "data", "models/sizes", "models/recipes"]
+LIGHT = ["errors", "languages", "fingerprint", "parts", "spec", "store", "graph", "plan", "data", "models/sizes", "models/recipes"]
 # Who may import whom, from the bottom up: a module may import those of its own layer and below.
 LAYERS = [
     ("engine.errors",),
-    ("engine.languages", "engine.fingerprint"),
+    ("engine.languages", "engine.fingerprint", "engine.parts"),
     ("engine.spec",),
     ("engine.data", "engine.store", "engine.tasks"),
     ("engine.models", "engine.train"),

@@ -279,7 +279,7 @@ def test_a_misspelt_setting_of_a_machine_is_refused(account: Config, profile: st
 def started(account: Config, resources: Resources, steps: int) -> dict[str, int]:
     """The nodes that Ray's autoscaler starts for so many waiting steps, by type."""
     read = AutoscalingConfig({key: part for key, part in account.items() if key != "head_node"}, skip_content_hash=True)
-    worker = ResourceRequestUtil.make({"CPU": resources.threads, "GPU": resources.gpus})
+    worker = ResourceRequestUtil.make({"CPU": resources.cpus, "GPU": resources.gpus})
     request = SchedulingRequest(
         disable_launch_config_check=True,
         node_type_configs=read.get_node_type_configs(),

@@ -13,10 +13,11 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MT5Config, MT5For
 
 from engine.data.sentences import Sentence
 from engine.errors import ModelError
-from engine.models.load import load_tagger, new_tagger
+from engine.models.load import load_model, new_tagger
 from engine.models.mt5 import sentinel_ids, tag_piece_ids
 from engine.models.predict import decode, probabilities
 from engine.models.pretraining import pretrainer
+from engine.models.saved import export, load_tagger, save_tagger
 from engine.models.tagger import Tagger
 from engine.models.tiny import make_tiny
 from engine.spec import Training
@@ -65,6 +66,10 @@ def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+def activations(model: torch.nn.Module) -> list[torch.nn.Module]:
+    return [module.act for module in model.modules() if hasattr(module, "act")]
+
+
 class TestTiny:
     def test_another_process_makes_the_same_bytes(self, tiny, tmp_path):
         code = (
@@ -109,8 +114,8 @@ class TestTagger:
     def test_a_saved_tagger_answers_the_same(self, tiny, form, tmp_path):
         tagger = new_tagger(tiny, form, TAGS, seed=0)
         fit_tags(tagger, TEXT, 3, 1e-3)
-        tagger.save(tmp_path)
-        again = load_tagger(tmp_path)
+        save_tagger(tagger, tmp_path)
+        again = load_tagger(tmp_path, tiny)
         assert (again.form, again.tags) == (form, TAGS)
         assert again.windows(TEXT, 64) == tagger.windows(TEXT, 64)
         assert same(probabilities(again, TEXT, 64, 16), probabilities(tagger, TEXT, 64, 16))
@@ -128,18 +133,19 @@ class TestTagger:
 
     def test_the_encoder_form_has_the_checkpoints_encoder(self, tiny):
         slots, encoder = (new_tagger(tiny, form, TAGS, seed=0).model for form in ("slots", "encoder"))
-        expected = slots.encoder.state_dict()
-        found = encoder.transformer.encoder.state_dict()
+        expected = dict(slots.encoder.named_parameters())
+        found = dict(encoder.transformer.encoder.named_parameters())
         assert expected.keys() == found.keys()
-        assert all(torch.equal(expected[name], found[name]) for name in expected)
+        assert all(torch.equal(expected[name], found[name]) for name in expected if "embed_tokens" not in name)
 
     @pytest.mark.parametrize("form", ["slots", "encoder"])
     def test_frozen_layers_keep_their_weights(self, tiny, form):
         tagger = new_tagger(tiny, form, TAGS, seed=0)
         tagger.freeze(embeddings=False, layers=1)
-        before = {name: value.clone() for name, value in tagger.state_dict().items()}
+        tagger.windows(TEXT, 64)
+        before = {name: value.detach().clone() for name, value in tagger.named_parameters()}
         fit_tags(tagger, TEXT, 2, 1e-2)
-        kept = {name for name, value in tagger.state_dict().items() if torch.equal(value, before[name])}
+        kept = {name for name, value in tagger.named_parameters() if torch.equal(value, before[name])}
         assert any("encoder.block.0" in name for name in kept) and any("shared" in name for name in kept)
         assert not any("encoder.block.1.layer.0.SelfAttention.q" in name for name in kept)
         assert all(name in kept for name in before if "encoder.block.0" in name)
@@ -154,6 +160,18 @@ class TestTagger:
         (answer,) = probabilities(tagger, [long], 64, 4)
         assert answer.shape == (len(long.words), len(TAGS)) and answer.dtype == np.float32
         np.testing.assert_allclose(answer.sum(-1), 1, atol=1e-5)
+
+    def test_mt5s_activation_in_one_kernel_is_the_librarys(self, tiny, tmp_path):
+        config = MT5Config(vocab_size=50, d_model=16, d_kv=8, d_ff=32, num_heads=2, num_layers=2, feed_forward_proj="gated-gelu")
+        MT5ForConditionalGeneration(config).save_pretrained(tmp_path)
+        AutoTokenizer.from_pretrained(tiny).save_pretrained(tmp_path)
+        ours, _ = load_model(str(tmp_path), AutoModelForSeq2SeqLM)
+        library = AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
+        assert not any(type(one) is type(other) for one, other in zip(activations(ours), activations(library), strict=True))
+        ids = torch.arange(50)[None]
+        with torch.inference_mode():
+            one, other = (model.eval()(input_ids=ids, decoder_input_ids=ids).logits for model in (ours, library))
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-5)
 
     def test_prediction_restores_the_mode(self, tiny):
         tagger = new_tagger(tiny, "slots", TAGS, seed=0).train()
@@ -180,14 +198,15 @@ class TestUntied:
 
     def test_the_head_survives_training_and_saving(self, untied, tmp_path):
         tagger = new_tagger(untied, "slots", TAGS, seed=0)
-        head = tagger.model.lm_head.weight.detach().clone()
-        assert not torch.equal(head, tagger.model.shared.weight)
         fit_tags(tagger, TEXT, 3, 1e-2)
         expected = probabilities(tagger, TEXT, 64, 16)
-        tagger.save(tmp_path)
-        again = load_tagger(tmp_path)
+        save_tagger(tagger, tmp_path / "changes")
+        again = load_tagger(tmp_path / "changes", untied)
         assert same(probabilities(again, TEXT, 64, 16), expected)
-        changed = (again.model.lm_head.weight != head).any(-1).nonzero().flatten()
+        export(tmp_path / "changes", untied, tmp_path / "whole")
+        before, after = (AutoModelForSeq2SeqLM.from_pretrained(folder) for folder in (untied, tmp_path / "whole"))
+        assert not torch.equal(after.lm_head.weight, after.shared.weight)
+        changed = (after.lm_head.weight != before.lm_head.weight).any(-1).nonzero().flatten()
         assert changed.tolist() == sorted(tagger.tag_ids)
 
     def test_slots_are_scored_as_by_the_library(self, untied):
@@ -196,8 +215,9 @@ class TestUntied:
         ids, slots = torch.tensor([window.input_ids]), torch.tensor([window.slots])
         with torch.inference_mode():
             ours = tagger(ids, torch.ones_like(ids), slots)
-            theirs = tagger.model(input_ids=ids, decoder_input_ids=slots).logits[..., tagger.tag_ids]
-        torch.testing.assert_close(ours, theirs)
+            library = AutoModelForSeq2SeqLM.from_pretrained(untied)
+            theirs = library(input_ids=ids, decoder_input_ids=slots).logits[..., tagger.tag_ids]
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
 
 
 class TestErrors:
@@ -222,10 +242,16 @@ class TestErrors:
 
     def test_a_folder_without_a_tagger(self, tiny):
         with pytest.raises(ModelError, match="holds no tagger"):
-            load_tagger(Path(tiny))
+            load_tagger(Path(tiny), tiny)
+
+    def test_a_tagger_of_another_checkpoint(self, tiny, e5, tmp_path):
+        tagger = new_tagger(tiny, "encoder", TAGS, seed=0)
+        save_tagger(tagger, tmp_path)
+        with pytest.raises(ModelError, match="trained from another checkpoint than .*e5"):
+            load_tagger(tmp_path, e5)
 
     def test_an_unknown_form(self, tiny):
-        with pytest.raises(ModelError, match="form 'spans': there are 'slots' and 'encoder'"):
+        with pytest.raises(ModelError, match="form 'spans': there are 'slots', 'sentinel' and 'encoder'"):
             new_tagger(tiny, "spans", TAGS, seed=0)
 
     def test_float16_is_refused(self, tiny):
@@ -249,9 +275,11 @@ class TestEncoder:
         trained = {name for name, parameter in tagger.named_parameters() if parameter.requires_grad}
         assert not any("embeddings" in name or "layer.2." in name for name in trained)
         assert any("layer.3." in name for name in trained)
-        tagger.save(tmp_path)
-        assert json.loads((tmp_path / "config.json").read_text())["dtype"] == "float32"
-        assert same(probabilities(load_tagger(tmp_path), TEXT[:5], 64, 4), probabilities(tagger, TEXT[:5], 64, 4))
+        save_tagger(tagger, tmp_path / "changes")
+        export(tmp_path / "changes", e5, tmp_path / "whole")
+        assert json.loads((tmp_path / "whole" / "config.json").read_text())["dtype"] == "float32"
+        again = load_tagger(tmp_path / "changes", e5)
+        assert same(probabilities(again, TEXT[:5], 64, 4), probabilities(tagger, TEXT[:5], 64, 4))
 
 
 class TestPretraining:
@@ -264,7 +292,7 @@ class TestPretraining:
         model.save(tmp_path)
         for form in ("slots", "encoder"):
             tagger = new_tagger(str(tmp_path), form, TAGS, seed=0)
-            assert torch.equal(tagger.model.get_input_embeddings().weight, model.model.shared.weight)
+            assert torch.equal(tagger.vocabulary.whole(), model.model.shared.weight)
 
     @pytest.mark.parametrize("objective", ["masked-lm", "denoise", "span-corruption"])
     def test_masks_depend_on_the_seed_alone(self, tiny, objective):

@@ -2,17 +2,21 @@
 
 import gc
 import json
+import math
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
 from transformers import MT5Config, MT5ForConditionalGeneration
 
 from engine.data.sentences import Sentence
-from engine.models.load import load_tagger, new_tagger
+from engine.models.load import new_tagger
 from engine.models.mt5 import SlotTagger
 from engine.models.predict import probabilities
+from engine.models.saved import export, load_tagger, save_tagger
 from engine.spec import Training
 from engine.tasks.ner import tag_set
 from engine.train.loop import PlainBackend
@@ -61,22 +65,32 @@ def test_mt5_small_learns_saves_and_loads(hub_folder: Path, tmp_path: Path):
 
     windows = tagger.windows(TEXT, 64)
     assert pieces(windows[0].input_ids)[:4] == ["▁<extra_id_0>", "▁Ada", "▁<extra_id_1>", "▁Love"]
-    head, embeddings = tagger.model.lm_head.weight.detach().clone(), tagger.model.shared.weight.detach().clone()
     training = Training(steps=2, batch_size=2, learning_rate=1e-3, weight_decay=0.0)
     losses = fit(tagger, TEXT, LABELS, cross_entropy, training, 0, 0, PlainBackend()).losses
     assert len(losses) == 2 and losses[0] != losses[1]
-    touched = set((tagger.model.shared.weight != embeddings).any(-1).nonzero().flatten().tolist())
+    touched = set(tagger.vocabulary.changed()[0].tolist())
     assert touched and touched <= {i for window in windows for i in window.input_ids}
+    assert sum(parameter.numel() for parameter in tagger.parameters()) < 0.16 * whole_size(hub_folder)
 
     expected = probabilities(tagger, TEXT, 64, 2)
-    tagger.save(tmp_path)
+    save_tagger(tagger, tmp_path / "changes")
     tag_ids = tagger.tag_ids
     del tagger
     gc.collect()
 
-    again = load_tagger(tmp_path)
+    again = load_tagger(tmp_path / "changes", str(hub_folder))
     for one, other in zip(probabilities(again, TEXT, 64, 2), expected, strict=True):
         assert (one == other).all()
-    changed = (again.model.lm_head.weight != head).any(-1).nonzero().flatten()
+
+    export(tmp_path / "changes", str(hub_folder), tmp_path / "whole")
+    before, after = (load_file(folder / "model.safetensors") for folder in (hub_folder, tmp_path / "whole"))
+    changed = (before["lm_head.weight"] != after["lm_head.weight"]).any(-1).nonzero().flatten()
     gold = {tag_ids[tag] for labels in LABELS for tag in labels}
     assert gold <= set(changed.tolist()) <= set(tag_ids)
+    assert set((before["shared.weight"] != after["shared.weight"]).any(-1).nonzero().flatten().tolist()) == touched
+
+
+def whole_size(folder: Path) -> int:
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        names = file.keys()
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in names)

@@ -3,10 +3,12 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from engine.errors import StoreError
-from engine.store import RowFile, Store, slug
+from engine.parts import Rows
+from engine.store import Store, slug
 
 
 @pytest.fixture
@@ -16,8 +18,10 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def row(**values: object) -> dict[str, object]:
-    return {"study": "s", "entity_type": "ALL", "status": "done", "finished": datetime.now(UTC)} | values
+def row(moment: int, **values: object) -> dict[str, object]:
+    """A row that was finished so many milliseconds after 1970 began."""
+    finished = datetime.fromtimestamp(moment / 1000, UTC)
+    return {"study": "s", "entity_type": "ALL", "status": "done", "finished": finished} | values
 
 
 def test_an_artifact_appears_with_its_record_or_not_at_all(store: Store) -> None:
@@ -51,15 +55,17 @@ def test_scratch_of_a_dead_process_is_removed(store: Store) -> None:
         assert folder.exists() and not dead.exists()
 
 
-def test_newer_rows_of_a_cell_set_the_older_aside(store: Store) -> None:
-    store.write_rows("cell", "aaa", "fp1", [row(status="failed", error="boom", fingerprint="fp1")])
+def test_newer_rows_of_a_cell_count_and_the_older_are_set_aside(store: Store) -> None:
+    store.write_rows("cell", "aaa", "fp1", [row(1, status="failed", error="boom", fingerprint="fp1")])
     assert store.results()["status"].to_list() == ["failed"]
-    store.write_rows("cell", "aaa", "fp1", [row(f1=0.5, fingerprint="fp1")])
-    store.write_rows("cell", "aaa", "fp2", [row(f1=0.7, fingerprint="fp2")])
+    store.write_rows("cell", "aaa", "fp1", [row(2, f1=0.5, fingerprint="fp1")])
+    store.write_rows("cell", "aaa", "fp2", [row(3, f1=0.7, fingerprint="fp2")])
     assert store.results()["f1"].to_list() == [0.7]
-    assert store.row_files() == [RowFile("cell-aaa-fp2.parquet", "aaa", "fp2", False)]
-    kept = sorted(path.name for path in Path(store.root, "results", "superseded").iterdir())
-    assert kept == ["cell-aaa-fp1.failed.parquet", "cell-aaa-fp1.parquet"]
+    assert store.cells() == {"aaa": Rows(3, True, "fp2", "aaa")}
+    store.compact()
+    assert store.results()["f1"].to_list() == [0.7]
+    [kept] = Path(store.root, "results", "superseded").iterdir()
+    assert pl.read_parquet(kept).sort("finished")["status"].to_list() == ["failed", "done"]
 
 
 def test_the_frame_has_the_schema_even_when_empty(store: Store) -> None:
@@ -73,10 +79,51 @@ def test_the_frame_has_the_schema_even_when_empty(store: Store) -> None:
     assert store.results().is_empty()
 
 
-def test_an_unreadable_row_file_is_named(store: Store) -> None:
-    Path(store.root, "results", "cell-aaa-fp1.parquet").write_bytes(b"garbage")
-    with pytest.raises(StoreError, match=r"cell-aaa-fp1\.parquet"):
-        store.results()
+@pytest.mark.parametrize("name", ["cell-aaa-fp1.parquet", "cell-aaa-fp1.123.parquet", "part1-0123456789ab.parquet"])
+def test_an_unreadable_file_with_rows_is_named(store: Store, name: str) -> None:
+    Path(store.root, "results", name).write_bytes(b"garbage")
+    for read in (store.results, lambda: store.compact(above=0)):
+        with pytest.raises(StoreError, match=name):
+            read()
+    assert Path(store.root, "results", name).read_bytes() == b"garbage"
+
+
+def test_a_parquet_file_by_a_parts_name_that_is_none_is_an_error(store: Store) -> None:
+    pl.DataFrame({"x": [1]}).write_parquet(Path(store.root, "results", "part1-0123456789ab.parquet"))
+    with pytest.raises(StoreError, match="part1-0123456789ab"):
+        store.cells()
+
+
+def test_rows_of_a_time_with_fewer_columns_and_shorter_names_are_read(store: Store) -> None:
+    store.write_rows("cell", "aaa", "fp1", [row(1, f1=0.5), row(1, f1=0.25, entity_type="PER")])
+    [file] = Path(store.root, "results").glob("*.parquet")
+    pl.read_parquet(file).drop("gain", "tokens").write_parquet(file.with_name("old-bbb-fp1.parquet"))
+    store.write_rows("cell", "ccc", "fp1", [row(2, f1=0.75)])
+    for _ in range(2):
+        assert store.cells()["bbb"] == Rows(0, True, "fp1", "bbb")
+        frame = store.results()
+        assert sorted(frame["f1"]) == [0.25, 0.25, 0.5, 0.5, 0.75] and frame["gain"].null_count() == 5
+        store.compact(above=0)
+    store.write_rows("cell", "bbb", "fp1", [row(3, f1=1.0)])
+    assert sorted(store.results()["f1"]) == [0.25, 0.5, 0.75, 1.0]
+
+
+@pytest.mark.parametrize("address", ["folder", "mock:///out"])  # the latter is pyarrow's own, and not a local one
+def test_a_folder_without_its_record_is_no_artifact(tmp_path: Path, address: str) -> None:
+    store = Store(str(tmp_path / address) if address == "folder" else address)
+    store.probe()
+    with store.scratch("step-a-1") as folder:
+        (folder / "weights").write_bytes(b"w")
+        if not store.local:
+            store._fs.create_dir(f"{store.root}/artifacts/step-a-1")  # which a bucket does without
+        store.publish("step-a-1", folder, {"kind": "step"})
+    store.write_log("step-b-2", "a traceback")
+    with store.scratch("step-c-3") as folder:
+        assert not store.has("step-c-3") and store.artifacts() == {"step-a-1"}
+    store._fs.create_dir(f"{store.root}/artifacts/step-d-4")
+    assert not store.has("step-d-4") and store.artifacts() == {"step-a-1"}
+    with store.fetch("step-a-1") as folder:
+        assert (folder / "weights").read_bytes() == b"w"
 
 
 def test_no_store_is_an_error(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from engine.data.sentences import Sentence
 from engine.models.tagger import Tagger
-from engine.models.windows import Subwords, Window, make_windows, special_ids
+from engine.models.windows import Window, make_windows, special_ids
 
 
 class EncoderTagger(Tagger):
@@ -15,13 +15,13 @@ class EncoderTagger(Tagger):
 
     form = "encoder"
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tags: Sequence[str]) -> None:
-        super().__init__(model, tokenizer, tags)
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tags: Sequence[str], checkpoint: str
+    ) -> None:
+        super().__init__(model, tokenizer, tags, checkpoint)
         self._before, self._after = special_ids(tokenizer)
-        self._subwords = Subwords(tokenizer)
 
-    def windows(self, sentences: Sequence[Sentence], max_tokens: int) -> list[Window]:
-        """Return the windows of the sentences, each of at most `max_tokens` ids, special ids included."""
+    def _windows(self, sentences: Sequence[Sentence], max_tokens: int) -> list[Window]:
         return make_windows(sentences, self._subwords, max_tokens, self._before, self._after)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, slots: Tensor) -> Tensor:

@@ -1,12 +1,12 @@
-"""Loading: a pretrained checkpoint as a new tagger, and a tagger that was saved.
+"""Loading: a pretrained checkpoint as a tagger that is to be trained. One that was trained: `engine.models.saved`.
 
-Both take a folder in Hugging Face format; a new one also takes a hub id, "name" or "name@revision". Weights come as
-float32, whatever they were stored as, from safetensors files only, and no code of a checkpoint's own is run.
+A checkpoint is a folder in Hugging Face format or a hub id, "name" or "name@revision". Weights come as float32, whatever
+they were stored as, from safetensors files only, and no code of a checkpoint's own is run.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,16 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.activations import NewGELUActivation
 from transformers.utils import logging
 
 from engine.errors import ModelError
 from engine.models.encoder import EncoderTagger
 from engine.models.mt5 import SlotTagger
-from engine.models.tagger import SETTINGS, T5_TYPES, Tagger
+from engine.models.sentinel import SentinelTagger
+from engine.models.tagger import T5_TYPES, Tagger
 
+ENCODER_DECODERS: dict[str, type[SlotTagger]] = {"slots": SlotTagger, "sentinel": SentinelTagger}
 NEEDED = {
     "configuration": ("config.json",),
     "weights": ("model.safetensors", "model.safetensors.index.json"),
@@ -40,16 +43,34 @@ def new_tagger(checkpoint: str, form: str, tags: Sequence[str], seed: int) -> Ta
 
     Raises ModelError where the checkpoint cannot be had, is incomplete, or cannot serve the form.
     """
-    return _tagger(checkpoint, form, tags, seed)
+    tagger = original(checkpoint, form, tuple(tags)).copy()
+    if isinstance(tagger, EncoderTagger):
+        _draw_head(tagger.model, seed)
+    return tagger
 
 
-def load_tagger(folder: Path) -> Tagger:
-    """Return the tagger that was saved in `folder`. Raises ModelError where the folder holds none."""
-    try:
-        settings = json.loads((folder / SETTINGS).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder} holds no tagger: {error}. Give a folder written by a tagger's save().") from error
-    return _tagger(str(folder), settings["form"], settings["tags"], None)
+@lru_cache(maxsize=1)
+def original(checkpoint: str, form: str, tags: tuple[str, ...]) -> Tagger:
+    """Return the checkpoint as a tagger, with zeros for what is new in it. To be copied, never to be trained.
+
+    A worker keeps the last one: from a copy a cell starts in a tenth of the time that loading takes.
+    """
+    kind = model_type(checkpoint)
+    if form in ENCODER_DECODERS:
+        if kind not in T5_TYPES:
+            raise ModelError(
+                f"model {checkpoint!r} ({kind}) cannot serve the form {form!r}, which needs an encoder-decoder with "
+                f"sentinels ({', '.join(T5_TYPES)}). Use the form 'encoder', or an mT5 checkpoint."
+            )
+        return ENCODER_DECODERS[form](*load_model(checkpoint, AutoModelForSeq2SeqLM), tags, checkpoint)
+    if form != "encoder":
+        raise ModelError(f"form {form!r}: there are 'slots', 'sentinel' and 'encoder'.")
+    # A head that the checkpoint has is of another task, maybe of another size.
+    settings = {"num_labels": len(tags), "ignore_mismatched_sizes": True}
+    model, tokenizer = load_model(checkpoint, AutoModelForTokenClassification, **settings)
+    for parameter in model.classifier.parameters():
+        nn.init.zeros_(parameter)
+    return EncoderTagger(model, tokenizer, tags, checkpoint)
 
 
 def load_model(checkpoint: str, auto_class: Any, **settings: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -69,6 +90,7 @@ def load_model(checkpoint: str, auto_class: Any, **settings: Any) -> tuple[PreTr
             tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f"model {checkpoint!r} could not be loaded: {error}") from error
+    _fuse_activations(model)
     return model, tokenizer
 
 
@@ -81,33 +103,18 @@ def model_type(checkpoint: str) -> str:
         raise ModelError(f"model {checkpoint!r} has no readable configuration: {error}") from error
 
 
-def _tagger(checkpoint: str, form: str, tags: Sequence[str], seed: int | None) -> Tagger:
-    """`seed`: None for a saved tagger, whose head was trained."""
-    kind = model_type(checkpoint)
-    if form == "slots":
-        if kind not in T5_TYPES:
-            raise ModelError(
-                f"model {checkpoint!r} ({kind}) cannot serve the form 'slots', which needs an encoder-decoder with "
-                f"sentinels ({', '.join(T5_TYPES)}). Use the form 'encoder', or an mT5 checkpoint."
-            )
-        return SlotTagger(*load_model(checkpoint, AutoModelForSeq2SeqLM), tags)
-    if form != "encoder":
-        raise ModelError(f"form {form!r}: there are 'slots' and 'encoder'.")
-    # Another task's head may be of another size; a new tagger's is drawn anew in any case.
-    settings = {"num_labels": len(tags), "ignore_mismatched_sizes": seed is not None}
-    model, tokenizer = load_model(checkpoint, AutoModelForTokenClassification, **settings)
-    if seed is not None:
-        _draw_head(model, kind, seed)
-    return EncoderTagger(model, tokenizer, tags)
+def _fuse_activations(model: PreTrainedModel) -> None:
+    """Compute mT5's GELU in one kernel. transformers takes eight, and keeps what each puts out for the gradient."""
+    for module in model.modules():
+        if isinstance(getattr(module, "act", None), NewGELUActivation):
+            module.act = nn.GELU(approximate="tanh")
 
 
-def _draw_head(model: PreTrainedModel, kind: str, seed: int) -> None:
+def _draw_head(model: PreTrainedModel, seed: int) -> None:
     """Draw the linear head. T5's states have length sqrt(d), and its default of 1.0 would make a first loss of ~30."""
     head = model.classifier
-    std = head.in_features**-0.5 if kind in T5_TYPES else model.config.initializer_range
-    with torch.no_grad():
-        nn.init.normal_(head.weight, std=std, generator=torch.Generator().manual_seed(seed))
-        nn.init.zeros_(head.bias)
+    std = head.in_features**-0.5 if model.config.model_type in T5_TYPES else model.config.initializer_range
+    nn.init.normal_(head.weight, std=std, generator=torch.Generator().manual_seed(seed))
 
 
 def _locate(checkpoint: str) -> tuple[str, str | None]:

@@ -7,7 +7,6 @@ generation; at each sentinel the output head is evaluated at the tags' own piece
 
 from collections.abc import Sequence
 from itertools import count, takewhile
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from engine.data.sentences import Sentence
 from engine.errors import ModelError
 from engine.models.tagger import Tagger
-from engine.models.windows import Subwords, Window, make_windows
+from engine.models.windows import Window, make_windows
 
 SENTINEL = "▁<extra_id_{}>"  # as mT5's vocabulary holds it; without the mark it may be unknown
 
@@ -46,33 +45,30 @@ class SlotTagger(Tagger):
 
     form = "slots"
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tags: Sequence[str]) -> None:
-        super().__init__(model, tokenizer, tags)
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tags: Sequence[str], checkpoint: str
+    ) -> None:
         self.sentinels = sentinel_ids(tokenizer)
-        self.tag_ids = tag_piece_ids(tokenizer, self.tags)
-        self.head: nn.Parameter | None = None
-        self._scale = head_scale(model)
-        if model.lm_head.weight is not model.shared.weight:
-            self.head = nn.Parameter(model.lm_head.weight.detach()[self.tag_ids].clone())
-            model.lm_head.requires_grad_(False)
-        self._subwords = Subwords(tokenizer, reserved=self.sentinels)
+        self.tag_ids = tag_piece_ids(tokenizer, tags)
+        scale, tied, head = head_scale(model), model.lm_head.weight is model.shared.weight, model.lm_head.weight
+        super().__init__(model, tokenizer, tags, checkpoint, self.sentinels)
+        self._scale = scale
+        self.head = None if tied else nn.Parameter(head.detach()[self.tag_ids].clone())
+        self.vocabulary.cover(torch.tensor(self.tag_ids))
+        model.lm_head = None
 
-    def windows(self, sentences: Sequence[Sentence], max_tokens: int) -> list[Window]:
-        """Return the windows of the sentences, each of at most `max_tokens` ids and as many words as sentinels."""
+    def _windows(self, sentences: Sequence[Sentence], max_tokens: int) -> list[Window]:
         after = [self.tokenizer.eos_token_id]
         return make_windows(sentences, self._subwords, max_tokens, after=after, sentinels=self.sentinels)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, slots: Tensor) -> Tensor:
         """Return logits (B, W, K) float32 for input ids (B, T), their mask (B, T) and sentinels (B, W), -1 padded."""
-        states = slot_states(self.model, input_ids, attention_mask, slots) * self._scale
-        rows = self.model.shared.weight[self.tag_ids] if self.head is None else self.head
-        return F.linear(states, rows).float()
+        return self.logits(slot_states(self.model, input_ids, attention_mask, slots))
 
-    def save(self, folder: Path) -> None:
-        """Write weights and vocabulary in Hugging Face format, and form and tags in `tagger.json`."""
-        if self.head is not None:
-            self.model.lm_head.weight.data[self.tag_ids] = self.head.detach().to(self.model.lm_head.weight)
-        super().save(folder)
+    def logits(self, states: Tensor) -> Tensor:
+        """Return the tags' logits (..., K) float32 for the decoder's last states (..., d)."""
+        rows = self.vocabulary(torch.tensor(self.tag_ids, device=states.device)) if self.head is None else self.head
+        return F.linear(states * self._scale, rows).float()
 
 
 def slot_states(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, slots: Tensor) -> Tensor:
@@ -81,15 +77,19 @@ def slot_states(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tenso
     The padding stands at the end and the decoder looks back only, so it needs no mask. Raises ModelError for float16
     weights.
     """
-    if model.dtype == torch.float16:
-        raise ModelError("mT5 overflows to NaN in float16. Use float32, or bfloat16 on a GPU.")
-    encoded = model.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
     return model.decoder(
         input_ids=slots.clamp(min=0),
-        encoder_hidden_states=encoded,
+        encoder_hidden_states=encode(model, input_ids, attention_mask),
         encoder_attention_mask=attention_mask,
         use_cache=False,
     ).last_hidden_state
+
+
+def encode(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """Return the encoder's last states (B, T, d). Raises ModelError for float16 weights."""
+    if model.dtype == torch.float16:
+        raise ModelError("mT5 overflows to NaN in float16. Use float32, or bfloat16 on a GPU.")
+    return model.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
 
 
 def head_scale(model: PreTrainedModel) -> float:
@@ -110,8 +110,8 @@ def sentinel_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     found = takewhile(lambda i: i is not None, (vocabulary.get(n, vocabulary.get(n.removeprefix("▁"))) for n in names))
     if not (ids := list(found)):
         raise ModelError(
-            f"the vocabulary of {tokenizer.name_or_path!r} has no sentinel {SENTINEL.format(0)!r}, which the form "
-            "'slots' puts before each word. Use a T5 or mT5 checkpoint, or the form 'encoder'."
+            f"the vocabulary of {tokenizer.name_or_path!r} has no sentinel {SENTINEL.format(0)!r}, which the forms "
+            "'slots' and 'sentinel' put before each word. Use a T5 or mT5 checkpoint, or the form 'encoder'."
         )
     return ids
 

@@ -5,8 +5,10 @@ No torch here: the plan asks these questions.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from engine.errors import ModelError, did_you_mean
 from engine.spec import Checkpoint
@@ -15,44 +17,78 @@ TINY = "tiny"
 TINY_CHECKPOINT = Checkpoint(TINY, "1")  # raise the version when engine.models.tiny makes another model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Size:
-    """A model's family ("mt5", "encoder" or "tiny") and its parameters, in units, without embeddings.
+    """A model's family ("mt5", "encoder" or "tiny") and its shape.
 
-    `decoder` counts the decoder's share of `body`, which the encoder form leaves out.
+    `layers`: of the encoder. `inner`: width of all heads together. `feed_forwards`: matrices of a feed-forward part, 3
+    where it is gated. `vocabulary`: pieces of the checkpoint as it is published.
     """
 
     family: str
-    body: int
-    decoder: int
+    width: int
+    feed_forward: int
+    heads: int
+    inner: int
+    layers: int
+    decoder_layers: int
+    vocabulary: int
+    feed_forwards: int
 
     @property
     def form(self) -> str:
         """The form a study gets where it names none."""
         return "encoder" if self.family == "encoder" else "slots"
 
+    @property
+    def body(self) -> int:
+        """Weights of the matrices, without the embeddings and the output head."""
+        return self.layers * (self.attention + self.dense) + self.decoder
 
-def _mt5(d_model: int, d_ff: int, heads: int, layers: int, d_kv: int = 64) -> Size:
-    attention, feed_forward = 4 * d_model * heads * d_kv, 3 * d_model * d_ff
-    decoder = layers * (2 * attention + feed_forward)
-    return Size("mt5", layers * (attention + feed_forward) + decoder, decoder)
+    @property
+    def decoder(self) -> int:
+        """The decoder's share of `body`, which the encoder form leaves out."""
+        return self.decoder_layers * (2 * self.attention + self.dense)
+
+    @property
+    def attention(self) -> int:
+        """Weights of one attention: queries, keys, values and output."""
+        return 4 * self.width * self.inner
+
+    @property
+    def dense(self) -> int:
+        """Weights of one feed-forward part."""
+        return self.feed_forwards * self.width * self.feed_forward
 
 
-def _encoder(d_model: int, d_ff: int, layers: int) -> Size:
-    return Size("encoder", layers * (4 * d_model**2 + 2 * d_model * d_ff), 0)
+def _mt5(width: int, feed_forward: int, heads: int, layers: int) -> Size:
+    return Size(
+        family="mt5", width=width, feed_forward=feed_forward, heads=heads, inner=64 * heads, layers=layers,
+        decoder_layers=layers, vocabulary=250_112, feed_forwards=3,
+    )  # fmt: skip
+
+
+def _encoder(width: int, feed_forward: int, heads: int, layers: int, vocabulary: int) -> Size:
+    return Size(
+        family="encoder", width=width, feed_forward=feed_forward, heads=heads, inner=width, layers=layers,
+        decoder_layers=0, vocabulary=vocabulary, feed_forwards=2,
+    )  # fmt: skip
 
 
 KNOWN = {
-    TINY: Size("tiny", body=90_000, decoder=40_000),
+    TINY: Size(
+        family="tiny", width=64, feed_forward=128, heads=4, inner=64, layers=2, decoder_layers=1, vocabulary=1_600,
+        feed_forwards=2,
+    ),
     "google/mt5-small": _mt5(512, 1024, 6, 8),
     "google/mt5-base": _mt5(768, 2048, 12, 12),
     "google/mt5-large": _mt5(1024, 2816, 16, 24),
     "google/mt5-xl": _mt5(2048, 5120, 32, 24),
     "google/mt5-xxl": _mt5(4096, 10240, 64, 24),
-    "google-bert/bert-base-multilingual-cased": _encoder(768, 3072, 12),
-    "FacebookAI/xlm-roberta-base": _encoder(768, 3072, 12),
-    "FacebookAI/xlm-roberta-large": _encoder(1024, 4096, 24),
-}
+    "google-bert/bert-base-multilingual-cased": _encoder(768, 3072, 12, 12, 119_547),
+    "FacebookAI/xlm-roberta-base": _encoder(768, 3072, 12, 12, 250_002),
+    "FacebookAI/xlm-roberta-large": _encoder(1024, 4096, 16, 24, 250_002),
+}  # fmt: skip
 
 
 def describe(name: str) -> Size:
@@ -67,13 +103,27 @@ def describe(name: str) -> Size:
         values = json.loads(config.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"model {name!r}: {config} cannot be read ({error}). A model folder needs a config.json.") from error
+    size = from_config(values)
+    if size is None:
+        raise ModelError(f"model {name!r}: {config} tells no hidden_size and num_hidden_layers. Such models are not supported.")
+    return size
+
+
+def from_config(values: Mapping[str, Any]) -> Size | None:
+    """Return the size that a Hugging Face configuration tells, or None where it tells no width or depth."""
     if values.get("model_type") in ("mt5", "t5", "umt5"):
-        return _mt5(values["d_model"], values["d_ff"], values["num_heads"], values["num_layers"], values["d_kv"])
+        layers = values["num_layers"]
+        return Size(
+            family="mt5", width=values["d_model"], feed_forward=values["d_ff"], heads=values["num_heads"],
+            inner=values["num_heads"] * values["d_kv"], layers=layers,
+            decoder_layers=values.get("num_decoder_layers") or layers, vocabulary=values["vocab_size"],
+            feed_forwards=3 if "gated" in values.get("feed_forward_proj", "relu") else 2,
+        )  # fmt: skip
     width = values.get("hidden_size") or values.get("dim", 0)
     depth = values.get("num_hidden_layers") or values.get("n_layers", 0)
-    if not width or not depth:
-        raise ModelError(f"model {name!r}: {config} tells no hidden_size and num_hidden_layers. Such models are not supported.")
-    return _encoder(width, values.get("intermediate_size", 4 * width), depth)
+    heads = values.get("num_attention_heads") or values.get("n_heads", 1)
+    feed_forward = values.get("intermediate_size") or values.get("hidden_dim") or 4 * width
+    return _encoder(width, feed_forward, heads, depth, values.get("vocab_size", 0)) if width and depth else None
 
 
 def short_name(name: str) -> str:

@@ -1,45 +1,88 @@
-"""What both forms of tagger share: a model, its tokenizer, its tags, and how they are frozen and saved.
+"""What all forms of tagger share: a model, its tokenizer, its tags, and how they read, are frozen and copied.
 
-How a form reads words and answers is in `engine.models.mt5` (slots) and `engine.models.encoder`; loading in
-`engine.models.load`.
+How a form reads words and answers is in `engine.models.mt5` (slots), `engine.models.sentinel` and
+`engine.models.encoder`; loading in `engine.models.load`, saving in `engine.models.saved`.
 """
 
-import json
 from collections.abc import Sequence
+from copy import deepcopy
+from itertools import chain
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from engine.data.sentences import Sentence
 from engine.errors import ModelError
-from engine.models.windows import Window
+from engine.models.vocabulary import CompactEmbedding
+from engine.models.windows import Subwords, Window
 
-SETTINGS = "tagger.json"  # beside the model's own files: the tagger's form and tags
 T5_TYPES = ("mt5", "t5", "umt5")  # the model types of one architecture: encoder-decoders with sentinels
 logging.disable_progress_bar()  # one for each of a study's hundred loads and saves
 
 
 class Tagger(nn.Module):
-    """A model that gives each word of a sentence a distribution over `tags`."""
+    """A model that gives each word of a sentence a distribution over `tags`.
+
+    `checkpoint`: the folder or hub id that the model is from. Its embeddings become a `CompactEmbedding`, which holds
+    the pieces of the sentences that `windows` has read.
+    """
 
     form: ClassVar[str]
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tags: Sequence[str]) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        tags: Sequence[str],
+        checkpoint: str,
+        reserved: Sequence[int] = (),
+    ) -> None:
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
         self.tags = tuple(tags)
+        self.checkpoint = checkpoint
+        self._subwords = Subwords(tokenizer, reserved)
+        model.set_input_embeddings(CompactEmbedding(model.get_input_embeddings().weight.detach()))
+        self.vocabulary.cover(torch.tensor([0, tokenizer.pad_token_id, *reserved]))  # 0: what pads the slots
+
+    @property
+    def vocabulary(self) -> CompactEmbedding:
+        """The model's embeddings."""
+        return self.model.get_input_embeddings()
 
     def windows(self, sentences: Sequence[Sentence], max_tokens: int) -> list[Window]:
-        """Return the windows of the sentences, in order, of at most `max_tokens` input ids each."""
+        """Return the windows of the sentences, in order, of at most `max_tokens` ids each; add their pieces' rows.
+
+        To be called before the optimizer is made, for the embeddings may grow.
+        """
+        windows = self._windows(sentences, max_tokens)
+        self.vocabulary.cover(torch.tensor(list(chain.from_iterable(window.input_ids for window in windows))))
+        return windows
+
+    def _windows(self, sentences: Sequence[Sentence], max_tokens: int) -> list[Window]:
         raise NotImplementedError
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, slots: Tensor) -> Tensor:
         """Return logits (B, W, K) float32 for input ids (B, T), their mask (B, T) and slots (B, W), padded with -1."""
         raise NotImplementedError
+
+    def answer(self, input_ids: Tensor, attention_mask: Tensor, slots: Tensor) -> Tensor:
+        """Return the logits for prediction, as `forward`; a form that generates its answer does so here."""
+        return self(input_ids, attention_mask, slots)
+
+    def with_answers(self, windows: Sequence[Window], targets: Sequence[Sequence[int] | np.ndarray]) -> Sequence[Window]:
+        """Return the windows for training; a form that generates its answer puts the right one in for teacher forcing."""
+        return windows
+
+    def copy(self) -> Self:
+        """Return a tagger with weights of its own; the tokenizer and the words it knows are shared."""
+        return deepcopy(self, {id(part): part for part in (self.tokenizer, self._subwords)})
 
     def freeze(self, embeddings: bool, layers: int) -> None:
         """Keep the embeddings as they are, or the encoder's bottom `layers` together with them (Wu et al. 2020).
@@ -47,11 +90,6 @@ class Tagger(nn.Module):
         Raises ModelError where the encoder has fewer layers.
         """
         freeze_bottom(self.model, embeddings, layers)
-
-    def save(self, folder: Path) -> None:
-        """Write weights and vocabulary in Hugging Face format, and form and tags in `tagger.json`."""
-        save_model(self.model, self.tokenizer, folder)
-        (folder / SETTINGS).write_text(json.dumps({"form": self.form, "tags": self.tags}, indent=2), "utf-8")
 
 
 def freeze_bottom(model: PreTrainedModel, embeddings: bool, layers: int) -> None:

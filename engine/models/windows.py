@@ -19,8 +19,8 @@ class Window:
     """A stretch of one sentence as the model reads it.
 
     `sentence`: index among the sentences given. `start`: index of its first word in that sentence. `slots`: one entry
-    a word. Slots form: the id of the sentinel before it. Encoder form: the position of its first subword in
-    `input_ids`.
+    a word. Slots and sentinel forms: the id of the sentinel before it. Encoder form: the position of its first subword
+    in `input_ids`.
     """
 
     sentence: int

@@ -7,6 +7,7 @@ from typing import Any
 from engine.data.corpora import read_pool
 from engine.data.sampling import nested_subset
 from engine.models.load import new_tagger
+from engine.models.saved import save_tagger
 from engine.models.tagger import Tagger
 from engine.spec import DistillRecipe, Site
 from engine.steps.base import start
@@ -14,7 +15,7 @@ from engine.steps.figures import of_training
 from engine.steps.label import read_labels
 from engine.train.loop import Backend
 from engine.train.losses import kl, mse
-from engine.train.tagging import fit, save_trained
+from engine.train.tagging import fit, trained
 
 LOSSES = {"mse": mse, "kl": kl}
 
@@ -34,5 +35,6 @@ def run(
     student = untrained()
     loss = LOSSES[recipe.training.loss]
     log = fit(student, sentences, labels, loss, recipe.training, recipe.seed, site.resources.micro_batch, backend)
-    save_trained(student, untrained, backend, out)
+    if whole := trained(student, untrained, backend):
+        save_tagger(whole, out)
     return of_training(log)

@@ -7,9 +7,10 @@ from typing import Any
 import polars as pl
 
 from engine.data.corpora import read_split
-from engine.models.load import load_tagger
 from engine.models.predict import decode, probabilities
+from engine.models.saved import load_tagger
 from engine.spec import EvaluateRecipe, Site
+from engine.steps.base import start
 from engine.tasks.ner import ALL, count
 from engine.train.loop import Backend
 
@@ -22,8 +23,8 @@ def run(
 ) -> dict[str, Any]:
     """Write counts.parquet (one row a type and ALL) and sentences.parquet (for a paired bootstrap without a rerun)."""
     sentences = read_split(recipe.data, site.data)
-    tagger = load_tagger(inputs["model"]).to(backend.device)
-    answers = probabilities(tagger, sentences, max_tokens=recipe.max_tokens, batch_size=64)
+    tagger = load_tagger(inputs["model"], start(recipe.base, inputs, site)).to(backend.device)
+    answers = probabilities(tagger, sentences, recipe.max_tokens, 64, recipe.precision)
     predicted = decode(answers, tagger.tags)
     gold = [sentence.tags or () for sentence in sentences]
     total = count(gold, predicted)

@@ -6,6 +6,7 @@ from typing import Any
 
 from engine.data.corpora import read_split
 from engine.models.load import new_tagger
+from engine.models.saved import save_tagger
 from engine.models.tagger import Tagger
 from engine.spec import FinetuneRecipe, Site
 from engine.steps.base import start
@@ -13,7 +14,7 @@ from engine.steps.figures import of_training
 from engine.tasks.ner import tag_set
 from engine.train.loop import Backend
 from engine.train.losses import cross_entropy
-from engine.train.tagging import fit, save_trained
+from engine.train.tagging import fit, trained
 
 
 def run(
@@ -33,5 +34,6 @@ def run(
     log = fit(
         tagger, sentences, labels, cross_entropy, recipe.training, recipe.seed, site.resources.micro_batch, backend
     )
-    save_trained(tagger, untrained, backend, out)
+    if whole := trained(tagger, untrained, backend):
+        save_tagger(whole, out)
     return of_training(log)

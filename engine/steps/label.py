@@ -12,9 +12,10 @@ import numpy as np
 
 from engine.data.corpora import read_pool
 from engine.data.sampling import nested_subset
-from engine.models.load import load_tagger
 from engine.models.predict import probabilities
+from engine.models.saved import load_tagger
 from engine.spec import LabelRecipe, Site
+from engine.steps.base import start
 from engine.train.loop import Backend
 
 FILE = "labels.npz"
@@ -26,8 +27,8 @@ def run(
     """Write float16 probabilities (words of all sentences, K), each sentence's first row, in the subset's order, and the tags."""
     pool = read_pool(recipe.pool, site.data)
     chosen = [pool[i] for i in nested_subset(pool, recipe.volume, recipe.seed)]
-    tagger = load_tagger(inputs["teacher"]).to(backend.device)
-    answers = probabilities(tagger, chosen, max_tokens=recipe.max_tokens, batch_size=64)
+    tagger = load_tagger(inputs["teacher"], start(recipe.base, inputs, site)).to(backend.device)
+    answers = probabilities(tagger, chosen, recipe.max_tokens, 64, recipe.precision)
     starts = np.cumsum([0, *(len(answer) for answer in answers)])
     rows = np.concatenate(answers).astype(np.float16)
     np.savez(out / FILE, probabilities=rows, starts=starts, tags=np.array(tagger.tags))

@@ -16,7 +16,7 @@ from engine.steps.base import start
 from engine.steps.figures import of_training
 from engine.train.loop import Backend
 from engine.train.losses import cross_entropy
-from engine.train.tagging import fit_examples, save_trained
+from engine.train.tagging import fit_examples, trained
 
 
 def run(
@@ -39,7 +39,8 @@ def run(
         log = fit_examples(
             model, examples, targets, cross_entropy, training, recipe.seed, site.resources.micro_batch, backend
         )
-        save_trained(model, untrained, backend, out)
+        if whole := trained(model, untrained, backend):
+            whole.save(out)
     return of_training(log)
 
 

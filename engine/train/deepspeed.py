@@ -12,26 +12,30 @@ import torch
 from torch import Tensor, nn
 
 from engine.spec import Resources, Training
-from engine.train.loop import Checkpoints, adamw, set_learning_rate
-
-REDUCE_BUCKET = 50_000_000  # elements; ZeRO allocates it whole, and its own default takes 2 GB per worker in fp32
+from engine.train.loop import Checkpoints, adamw, fit_memory, memory_of, set_learning_rate
+from engine.train.memory import LIVE, REDUCE_BUCKET, UNKNOWN, Activations, Settings
 
 
 class DeepSpeedBackend:
     """One of several workers, each with a process group already made and RANK, WORLD_SIZE, LOCAL_RANK set."""
 
     def __init__(self, resources: Resources, device: torch.device, checkpoints: Checkpoints | None = None) -> None:
-        self.stage = resources.zero_stage
+        self.resources = resources
         self.rank = torch.distributed.get_rank()
         self.world = torch.distributed.get_world_size()
         self.device = device
         self.checkpoints = checkpoints
 
-    def prepare(self, model: nn.Module, training: Training) -> nn.Module:
+    def prepare(self, model: nn.Module, training: Training, kept: Activations = UNKNOWN) -> nn.Module:
+        memory = torch.tensor(memory_of(self.device, self.resources), device=self.device)
+        torch.distributed.all_reduce(memory, torch.distributed.ReduceOp.MIN)  # all must choose alike
+        self.settings = fit_memory(model, kept, self.world, int(memory), self.resources)
         model = model.float().to(self.device)
+        if training.precision == "bf16":  # DeepSpeed opens an autocast of its own, with a cache as `loop` has none
+            model.register_forward_pre_hook(lambda *_: torch.set_autocast_cache_enabled(False))
         self.clip = training.clip
         self.engine = _import_deepspeed(self.device).initialize(
-            model=model, optimizer=adamw(model, training), config=_config(self.stage, training)
+            model=model, optimizer=adamw(model, training), config=_config(self.settings, training)
         )[0]
         return self.engine
 
@@ -41,7 +45,7 @@ class DeepSpeedBackend:
 
     def step(self, learning_rate: float) -> Tensor:
         set_learning_rate(self.engine.optimizer, learning_rate)
-        if self.stage == 0:  # without ZeRO, DeepSpeed would clip, but not tell the norm
+        if self.settings.zero_stage == 0:  # without ZeRO, DeepSpeed would clip, but not tell the norm
             norm = nn.utils.clip_grad_norm_(self.engine.module.parameters(), self.clip)
             self.engine.step()
             return norm
@@ -83,14 +87,24 @@ def _import_deepspeed(device: torch.device) -> Any:
     return deepspeed
 
 
-def _config(stage: int, training: Training) -> dict[str, Any]:
+def _config(settings: Settings, training: Training) -> dict[str, Any]:
     """DeepSpeed's configuration. It counts no micro-batches itself: `backward` says which one is an update's last."""
+    zero: dict[str, Any] = {
+        "stage": settings.zero_stage,
+        "reduce_bucket_size": REDUCE_BUCKET,
+        # Else models of less than a billion parameters would be held whole.
+        "stage3_max_live_parameters": LIVE,
+        "stage3_max_reuse_distance": LIVE,
+    }
+    if settings.offload:
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
-        "gradient_clipping": training.clip if stage else 0.0,
+        "gradient_clipping": training.clip if settings.zero_stage else 0.0,
         "steps_per_print": None,
-        "zero_optimization": {"stage": stage, "reduce_bucket_size": REDUCE_BUCKET},
+        "zero_optimization": zero,
+        "zero_force_ds_cpu_optimizer": False,  # offloaded state is stepped by the same AdamW, and nothing is compiled
         # Autocast and not DeepSpeed's own bf16: weights and reduced gradients stay fp32, as with one worker.
         "torch_autocast": {
             "enabled": training.precision == "bf16",

@@ -60,7 +60,7 @@ def run(
             retries -= 1
         except ray.train.ControllerError as error:
             raise TrainingError(
-                f"{resources.workers} workers of {resources.threads} CPUs and {resources.gpus:g} GPUs could not be "
+                f"{resources.workers} workers of {resources.cpus} CPUs and {resources.whole_gpus:g} GPUs could not be "
                 f"run: {error.controller_failure}"
             ) from error
 
@@ -71,7 +71,7 @@ def run_alone(function: Callable[[Any, PlainBackend], Any], payload: Any, resour
     Raises what the function raises, and Ray's error where the process was lost twice.
     """
     # "DEFAULT": out of the caller's own placement group, which has no room for it.
-    options = {"num_cpus": resources.threads, "num_gpus": resources.gpus, "scheduling_strategy": "DEFAULT"}
+    options = {"num_cpus": resources.cpus, "num_gpus": resources.whole_gpus, "scheduling_strategy": "DEFAULT"}
     task = ray.remote(max_retries=1, **options)(_alone)
     try:
         return ray.get(task.remote(function, payload, resources))
@@ -80,7 +80,7 @@ def run_alone(function: Callable[[Any, PlainBackend], Any], payload: Any, resour
 
 
 def _alone(function: Callable[[Any, PlainBackend], Any], payload: Any, resources: Resources) -> Any:
-    torch.set_num_threads(resources.threads)
+    torch.set_num_threads(resources.cpus)
     return function(payload, PlainBackend(resources.device))
 
 
@@ -99,7 +99,7 @@ def _trainer(
     function: Work, payload: Any, resources: Resources, storage: str, checkpoint_every: int
 ) -> ray.train.torch.TorchTrainer:
     folder, _, name = (storage if "://" in storage else os.path.abspath(storage)).rstrip("/").rpartition("/")
-    per_worker = {"CPU": resources.threads} | ({"GPU": resources.gpus} if resources.gpus else {})
+    per_worker = {"CPU": resources.cpus} | ({"GPU": resources.whole_gpus} if resources.gpus else {})
     return ray.train.torch.TorchTrainer(
         _work,
         train_loop_config={
@@ -116,7 +116,7 @@ def _trainer(
             storage_path=folder,
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
             failure_config=ray.train.FailureConfig(controller_failure_limit=START_ATTEMPTS),
-            worker_runtime_env={"env_vars": {"OMP_NUM_THREADS": str(resources.threads)} | WORKER_SETTINGS},
+            worker_runtime_env={"env_vars": {"OMP_NUM_THREADS": str(resources.cpus)} | WORKER_SETTINGS},
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),
         ),
     )
@@ -124,7 +124,7 @@ def _trainer(
 
 def _work(config: dict[str, Any]) -> dict[str, Any]:
     resources = config["resources"]
-    torch.set_num_threads(resources.threads)
+    torch.set_num_threads(resources.cpus)
     backend = DeepSpeedBackend(resources, ray.train.torch.get_device(), RayCheckpoints(config["checkpoint_every"]))
     return config["function"](config["payload"], backend)
 

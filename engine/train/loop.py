@@ -5,6 +5,7 @@ alone, `engine.train.deepspeed` has the one for many. The batches come from `eng
 """
 
 import math
+import os
 import resource
 import shutil
 import sys
@@ -20,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import SprachbundError
-from engine.spec import Training
+from engine.spec import Resources, Training
+from engine.train.memory import UNKNOWN, Activations, Settings, choose
 
 CHECK_EVERY = 16  # updates between two looks at the losses on a GPU, where each look waits for the device
 
@@ -55,7 +57,8 @@ class Checkpoints(Protocol):
 class Backend(Protocol):
     """One worker's hold on the model, its optimizer and the other workers. Every worker calls every method.
 
-    `prepare` moves the model to the device, makes its optimizer and returns what the loop calls forward on.
+    `prepare` moves the model to the device, makes its optimizer and returns what the loop calls forward on; it makes
+    the training fit the device's memory, for which it is told what a micro-batch's activations can take.
     `backward` adds to the gradient; `last` marks the update's last micro-batch. `step` changes the weights and returns
     the gradient's norm before clipping. `total` is the sum of a tensor over workers. `weights` is the state dict with
     whole tensors on the CPU on rank 0, and {} on the others. `save` and `restore` keep weights and optimizer state in
@@ -67,7 +70,7 @@ class Backend(Protocol):
     device: torch.device
     checkpoints: Checkpoints | None
 
-    def prepare(self, model: nn.Module, training: Training) -> nn.Module: ...
+    def prepare(self, model: nn.Module, training: Training, kept: Activations) -> nn.Module: ...
 
     def backward(self, loss: Tensor, last: bool) -> None: ...
 
@@ -106,29 +109,33 @@ def train(
     training: Training,
     backend: Backend,
     seed: int = 0,
+    kept: Activations = UNKNOWN,
 ) -> TrainingLog:
     """Train `model` in place for `training.steps` updates and leave it in evaluation mode.
 
     `updates` yields this worker's micro-batches of each update. `loss(model, batch)` must be divided by a constant of
     the whole update (`batches.words_per_update`), and not by the micro-batch's own size: the sum over micro-batches
     and workers is the update's loss. It must call the model it is given, which may be a wrapper. `seed` decides the
-    dropout. Where the backend has checkpoints, training goes on from the newest one written by as many workers;
-    `updates` is then read again from its start, without training on what was trained on.
+    dropout. `kept`: the most that a micro-batch's activations take, as far as it is known. Where the backend has
+    checkpoints, training goes on from the newest one written by as many workers; `updates` is then read again from its
+    start, without training on what was trained on.
 
     Raises TrainingError where a loss or a gradient is not finite (on a GPU up to 16 updates later; the weights are
-    then worth nothing), or where `updates` ends too early.
+    then worth nothing), where `updates` ends too early, or where a GPU's memory is too small.
     """
     started = time.perf_counter()
     if backend.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(backend.device)
-    wrapped = backend.prepare(model, training)
+    with _enough_memory():
+        wrapped = backend.prepare(model, training, kept)
     wrapped.train()
     torch.manual_seed(seed * backend.world + backend.rank)
     log = TrainingLog()
     remaining = islice(updates, training.steps)
     if backend.checkpoints:
         _resume(backend, backend.checkpoints, log, remaining)
-    _run(wrapped, remaining, loss, training, backend, log)
+    with _enough_memory():
+        _run(wrapped, remaining, loss, training, backend, log)
     if len(log.losses) < training.steps:
         raise TrainingError(f"the batches ended after {len(log.losses)} of {training.steps} updates.")
     wrapped.eval()
@@ -172,6 +179,28 @@ def adamw(model: nn.Module, training: Training) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
 
 
+def fit_memory(model: nn.Module, kept: Activations, workers: int, memory: int, resources: Resources) -> Settings:
+    """Choose the settings with which a training fits `memory` bytes; turn gradient checkpointing on where they say so."""
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    frozen = sum(parameter.numel() for parameter in model.parameters()) - trained
+    settings = choose(trained, frozen, kept, workers, memory, resources)
+    if settings.checkpointing:
+        part = next(part for part in model.modules() if hasattr(part, "gradient_checkpointing_enable"))
+        # transformers renames it; the old name warns, and the new one is missing before 5.20.
+        enable = getattr(part, "activation_checkpointing_enable", None) or part.gradient_checkpointing_enable
+        enable({"use_reentrant": False})  # the other kind gives no gradient behind frozen embeddings
+    return settings
+
+
+def memory_of(device: torch.device, resources: Resources) -> int:
+    """Return the bytes that a worker may use: of its GPU, or of the machine's memory by its share of the cores."""
+    if device.type == "cuda":
+        share = min(1.0, resources.whole_gpus or 1.0)
+        return int(share * torch.cuda.get_device_properties(device).total_memory)
+    share = min(1.0, resources.threads / (os.cpu_count() or 1)) if resources.threads else 1.0
+    return int(share * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
 def set_learning_rate(optimizer: Any, learning_rate: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
@@ -183,11 +212,18 @@ class PlainBackend:
     rank = 0
     world = 1
 
-    def __init__(self, device: str | torch.device = "cpu", checkpoints: Checkpoints | None = None) -> None:
+    def __init__(
+        self,
+        device: str | torch.device = "cpu",
+        checkpoints: Checkpoints | None = None,
+        resources: Resources | None = None,
+    ) -> None:
         self.device = torch.device(device)
         self.checkpoints = checkpoints
+        self.resources = resources or Resources()
 
-    def prepare(self, model: nn.Module, training: Training) -> nn.Module:
+    def prepare(self, model: nn.Module, training: Training, kept: Activations = UNKNOWN) -> nn.Module:
+        fit_memory(model, kept, self.world, memory_of(self.device, self.resources), self.resources)
         self.model = model.float().to(self.device)
         self.optimizer = adamw(self.model, training)
         self.clip = training.clip
@@ -273,8 +309,10 @@ def _accumulate(
 ) -> Tensor:
     """This worker's part of an update's loss, a scalar on the device, its gradient added to the weights'."""
     total = torch.zeros((), device=backend.device)
+    bf16 = training.precision == "bf16"
     for number, batch in enumerate(micro_batches, start=1):
-        with torch.autocast(backend.device.type, torch.bfloat16, enabled=training.precision == "bf16"):
+        # No cache: each weight is cast once a pass in any case, and a cache would hold all copies to the pass's end.
+        with torch.autocast(backend.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
             value = loss(model, batch.to(backend.device))
         backend.backward(value, last=number == len(micro_batches))
         total += value.detach()
@@ -325,6 +363,18 @@ def _resume(backend: Backend, checkpoints: Checkpoints, log: TrainingLog, update
     torch.set_rng_state(state["rng"])
     if state["cuda_rng"] is not None:
         torch.cuda.set_rng_state(state["cuda_rng"], backend.device)
+
+
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"the device's memory is too small for this training: {str(error).partition('. ')[0]}. In the study's "
+            "resources set a smaller micro_batch (it changes no result), whole gpus, or more workers, among which ZeRO "
+            "parts what one cannot hold; docs/memory.md has what each model needs."
+        ) from error
 
 
 def _peak_memory(device: torch.device) -> int:

@@ -1,19 +1,25 @@
 """Training on windows with slots: what fine-tuning, distillation and pretraining have in common."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 from torch import Tensor, nn
 
 from engine.data.sentences import Sentence
+from engine.models.mt5 import SlotTagger
 from engine.models.pretraining import Pretrainer
+from engine.models.sizes import from_config
 from engine.models.tagger import Tagger
 from engine.models.windows import Window
 from engine.spec import Training
-from engine.train.batches import Batch, pass_cost, updates, words_per_update
+from engine.train.batches import Batch, order, pass_cost, share, updates, words_per_update
 from engine.train.loop import Backend, TrainingLog, train
+from engine.train.memory import UNKNOWN, Activations, activations
 
+LOOKED_AT = 32  # updates whose micro-batches tell how much memory a training takes
+Model = TypeVar("Model", bound=Tagger | Pretrainer)
 Loss = Callable[[Tensor, Tensor, Tensor, float], Tensor]  # as in engine.train.losses
 
 
@@ -30,7 +36,7 @@ def fit(
     """Train `tagger` in place. `labels`: for each sentence its words' tag ids, or float32 (words, K) probabilities."""
     windows = tagger.windows(sentences, training.max_tokens)
     targets = [labels[w.sentence][w.start : w.start + len(w.slots)] for w in windows]
-    return fit_examples(tagger, windows, targets, loss, training, seed, micro_batch, backend)
+    return fit_examples(tagger, tagger.with_answers(windows, targets), targets, loss, training, seed, micro_batch, backend)
 
 
 def fit_examples(
@@ -46,25 +52,55 @@ def fit_examples(
     """Train `model` in place on windows and, for each of its slots, what is asked for."""
     model.freeze(training.freeze_embeddings, training.freeze_layers)
     normaliser = words_per_update(examples, training.batch_size)
+    cost = pass_cost(model, backend.device)
+    kept = _activations(model, examples, training, seed, backend.world, micro_batch, cost)
     batches = updates(
-        examples, targets, model.tokenizer.pad_token_id, training, seed, backend.rank, backend.world, micro_batch,
-        pass_cost(model, backend.device),
-    )  # fmt: skip
+        examples, targets, model.tokenizer.pad_token_id, training, seed, backend.rank, backend.world, micro_batch, cost
+    )
 
     def batch_loss(wrapped: nn.Module, batch: Batch) -> Tensor:
         logits = wrapped(batch.input_ids, batch.attention_mask, batch.slots)
         return loss(logits, batch.targets, batch.mask, normaliser)
 
-    return train(model, batches, batch_loss, training, backend, seed)
+    return train(model, batches, batch_loss, training, backend, seed, kept)
 
 
-def save_trained(model: Tagger | Pretrainer, remake: Callable[[], Tagger | Pretrainer], backend: Backend, out: Path) -> None:
-    """Write the trained model to `out` on rank 0. Every worker calls it, for ZeRO 3 gathers the weights from all.
+def _activations(
+    model: Tagger | Pretrainer,
+    examples: Sequence[Window],
+    training: Training,
+    seed: int,
+    world: int,
+    micro_batch: int,
+    cost: int,
+) -> Activations:
+    """The most that a micro-batch of the first updates keeps, on rank 0, which has the longest: all workers find the same."""
+    size = from_config(model.model.config.to_dict())
+    if size is None:
+        return UNKNOWN
+    decoder = isinstance(model, SlotTagger) or (isinstance(model, Pretrainer) and model.objective != "masked-lm")
+    form = "slots" if decoder else "encoder"
+    outputs = model.model.get_input_embeddings().weight.shape[0] if isinstance(model, Pretrainer) else len(model.tags)
+    lengths = [len(example.input_ids) for example in examples]
+    most = UNKNOWN
+    batches = order(lengths, training.batch_size, training.steps, seed, training.similar_lengths)
+    for chosen in islice(batches, LOOKED_AT):
+        for part in share([lengths[index] for index in chosen], 0, world, micro_batch, cost):
+            windows = [examples[chosen[position]] for position in part]
+            tokens, slots = (max(map(len, column)) for column in zip(*((w.input_ids, w.slots) for w in windows), strict=True))
+            kept = activations(size, form, training.precision, len(part), tokens, slots, outputs)
+            most = max(most, kept, key=lambda activations: activations.whole)
+    return most
+
+
+def trained(model: Model, remake: Callable[[], Model], backend: Backend) -> Model | None:
+    """Return the trained model on rank 0, None on the others. Every worker calls it, for ZeRO 3 gathers from all.
 
     `remake` makes the untrained model again, whole: a worker's own may hold parts of the weights only.
     """
     weights = backend.weights()
-    if backend.rank == 0:
-        whole = model if backend.world == 1 else remake()
-        whole.load_state_dict(weights)
-        whole.save(out)
+    if backend.rank:
+        return None
+    whole = model if backend.world == 1 else remake()
+    whole.load_state_dict(weights)
+    return whole

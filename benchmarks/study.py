@@ -1,0 +1,56 @@
+"""`study`: the local data-volume study, against a shell loop with a process a cell."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import polars as pl
+
+import engine
+from benchmarks.report import Report
+
+FILE = Path(__file__).parents[1] / "studies" / "data_volume.py"
+NOTES = (
+    (
+        "`python -m engine.study studies/data_volume.py --local`, from the start of the command to its end, pretraining of the tiny "
+        "model included, against `python -m benchmarks.naive` for each of its cells, one after the other, each with all cores: a "
+        "teacher and a student from scratch, text-to-text over the whole vocabulary, labels and evaluation by generate(). The loop "
+        "gets the pretrained model as a gift."
+    ),
+    "F1 is the mean over seeds, +- their standard deviation. The sandbox's languages are made; nothing here is about real ones.",
+)
+
+
+def run() -> Report:
+    """Run both and put the cells' F1 side by side."""
+    with TemporaryDirectory() as out:
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "engine.study", str(FILE), "--local", "--out", out], check=True, stdout=subprocess.DEVNULL)
+        ours = time.perf_counter() - started
+        frame = engine.results(out).filter(pl.col("entity_type") == "ALL")
+        base = next(Path(out, "artifacts").glob("pretrain-*"))
+        started = time.perf_counter()
+        frame = frame.with_columns(naive=pl.Series([_naive(base, row) for row in frame.iter_rows(named=True)]))
+        baseline = time.perf_counter() - started
+    means = frame.group_by(["method", "target", "volume"], maintain_order=True).agg(
+        pl.col("f1").mean(), pl.col("f1").std().alias("spread"), pl.col("naive").mean(),
+        pl.col("naive").std().alias("naive_spread"),
+    )  # fmt: skip
+    rows = [["time, s", f"{ours:.0f}", f"{baseline:.0f}"], ["ratio", f"{baseline / ours:.1f}x", ""]]
+    for row in means.iter_rows(named=True):
+        name = f"F1 {row['method']} {row['target']} {row['volume'] or ''}".strip()
+        rows.append([name, f"{row['f1']:.3f} +-{row['spread']:.3f}", f"{row['naive']:.3f} +-{row['naive_spread']:.3f}"])
+    figures = {
+        "seconds": ours, "baseline_seconds": baseline, "speedup": baseline / ours,
+        "mean_f1": frame["f1"].mean(), "baseline_mean_f1": frame["naive"].mean(),
+    }  # fmt: skip
+    return Report("study: the local data-volume study", ("", "engine", "loop"), rows, figures, NOTES)
+
+
+def _naive(base: Path, row: dict[str, Any]) -> float:
+    arguments = [row["method"], row["sources"][0], row["target"], row["volume"], row["seed"]]
+    command = [sys.executable, "-m", "benchmarks.naive", str(base), *map(str, arguments)]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)

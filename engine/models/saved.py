@@ -1,0 +1,82 @@
+"""A trained tagger on disk: what training changed in its checkpoint, and nothing else.
+
+The embeddings' rows and the layers that training left alone stay in the checkpoint, which is there in any case; of mT5's
+1.2 GB some 200 MB are left. `export` writes the whole in Hugging Face format.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AutoModelForSeq2SeqLM, AutoModelForTokenClassification
+
+from engine.errors import ModelError
+from engine.models.load import load_model, original
+from engine.models.mt5 import SlotTagger
+from engine.models.tagger import Tagger, save_model
+
+SETTINGS = "tagger.json"
+CHANGES = "changes.safetensors"
+IDS, ROWS = "vocabulary.ids", "vocabulary.rows"  # beside the parameters by name
+
+
+def save_tagger(tagger: Tagger, folder: Path) -> None:
+    """Write form, tags and changed weights to `folder`, of which some thousand rows may be embeddings."""
+    folder.mkdir(parents=True, exist_ok=True)
+    before = _weights(original(tagger.checkpoint, tagger.form, tagger.tags))
+    changes = {name: value for name, value in _weights(tagger).items() if not torch.equal(value, before[name].to(value))}
+    changes[IDS], changes[ROWS] = tagger.vocabulary.changed()
+    save_file({name: value.cpu().contiguous() for name, value in changes.items()}, folder / CHANGES)
+    (folder / SETTINGS).write_text(json.dumps({"form": tagger.form, "tags": tagger.tags}, indent=2), "utf-8")
+
+
+def load_tagger(folder: Path, checkpoint: str) -> Tagger:
+    """Return the tagger that was saved in `folder`, which was trained from `checkpoint`.
+
+    Raises ModelError where the folder holds none, or one of another checkpoint.
+    """
+    try:
+        settings = json.loads((folder / SETTINGS).read_text("utf-8"))
+        changes = load_file(folder / CHANGES)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder} holds no tagger: {error}. Give a folder written by save_tagger().") from error
+    tagger = original(checkpoint, settings["form"], tuple(settings["tags"])).copy()
+    weights, vocabulary = _weights(tagger), tagger.vocabulary
+    ids, rows = changes.pop(IDS), changes.pop(ROWS)
+    if any(name not in weights or weights[name].shape != value.shape for name, value in changes.items()):
+        raise ModelError(f"{folder}: its tagger was trained from another checkpoint than {checkpoint!r}. Name that one.")
+    vocabulary.cover(ids)
+    with torch.no_grad():
+        vocabulary.weight[vocabulary.place[ids]] = rows
+        for name, value in changes.items():
+            weights[name].copy_(value)
+    return tagger
+
+
+def export(folder: Path, checkpoint: str, out: Path) -> None:
+    """Write the tagger saved in `folder` to `out` as a whole model in Hugging Face format, vocabulary included."""
+    tagger = load_tagger(folder, checkpoint)
+    if isinstance(tagger, SlotTagger):
+        model, tokenizer = load_model(checkpoint, AutoModelForSeq2SeqLM)
+    else:
+        labels = dict(enumerate(tagger.tags))
+        model, tokenizer = load_model(
+            checkpoint, AutoModelForTokenClassification, num_labels=len(labels), ignore_mismatched_sizes=True,
+            id2label=labels, label2id={tag: index for index, tag in labels.items()},
+        )  # fmt: skip
+    ids, rows = tagger.vocabulary.changed()
+    with torch.no_grad():
+        for name, value in _weights(tagger).items():
+            if name.startswith("model."):
+                model.get_parameter(name.removeprefix("model.")).copy_(value)
+        model.get_input_embeddings().weight[ids] = rows
+        if isinstance(tagger, SlotTagger) and tagger.head is not None:
+            model.lm_head.weight[tagger.tag_ids] = tagger.head
+    save_model(model, tokenizer, out)
+
+
+def _weights(tagger: Tagger) -> dict[str, Tensor]:
+    """The parameters by name, without the embeddings."""
+    return {name: value.detach() for name, value in tagger.named_parameters() if value is not tagger.vocabulary.weight}

@@ -1,0 +1,118 @@
+"""What a unit is given: threads, a GPU or a share of one. Ray plays the GPU, which it only counts."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+import engine.schedule
+from engine.errors import StudyError
+from engine.graph import Step
+from engine.schedule import Packing, run_units, with_threads
+from engine.spec import Checkpoint, FinetuneRecipe, Resources, Site, Training
+from engine.store import Store
+from engine.work import Unit
+
+
+def unit(number: int, model: str = "mt5") -> Unit:
+    recipe = FinetuneRecipe(Checkpoint(model, "1"), "slots", (), Training(steps=1), seed=number)
+    return Unit(f"{model}-{number}", (Step.of(recipe, "a teacher", (), model),))
+
+
+def test_the_first_of_a_kind_has_a_whole_gpu_and_the_others_what_it_showed() -> None:
+    packing = Packing()
+    one, two, other = unit(1), unit(2), unit(3, "another model")
+    assert packing.share(one, [], gpus=2) == 1
+    assert packing.share(two, [one], gpus=2) == 1
+    assert packing.share(other, [one, two], gpus=2) == 0, "there is no room: it waits, for its share may turn out smaller"
+    packing.learn(one, 0.25)
+    assert packing.share(two, [one], gpus=1) == 0.25
+    assert packing.share(other, [one], gpus=1) == 0
+    assert packing.share(other, [one], gpus=2) == 1
+    assert packing.share(unit(4), [one, other], gpus=1) == 0.25, "Ray lets it wait, or the cluster grow"
+    packing.learn(two, 0.5)
+    packing.learn(one, 0.25)
+    assert packing.share(unit(4), [], gpus=1) == 0.5, "the largest that a kind has shown"
+
+
+def test_a_cluster_without_gpus_yet_is_asked_for_whole_ones() -> None:
+    assert Packing().share(unit(1), [unit(2), unit(3)], gpus=0) == 1
+
+
+@pytest.fixture
+def one_gpu() -> Iterator[None]:
+    ray.init(num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.usefixtures("one_gpu")
+def test_units_share_a_gpu_once_the_first_has_shown_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @ray.remote(num_cpus=0)
+    class Meeting:
+        """Lets units go on when three are there, which they are only if three run at once."""
+
+        def __init__(self) -> None:
+            self.barrier = asyncio.Barrier(3)
+
+        async def join(self) -> None:
+            await self.barrier.wait()
+
+    meeting = Meeting.remote()
+
+    class Worker(engine.schedule._Worker):
+        def setup(self, config: dict[str, Any], units: dict[str, Unit], address: str, site: Site) -> None:
+            self.folder = Path(address)
+
+        def step(self) -> dict[str, Any]:
+            share = self.config["gpus"]
+            (self.folder / self.config["unit"]).write_text(f"{share} {ray.get_gpu_ids()}")
+            if share < 1:
+                ray.get(meeting.join.remote(), timeout=120)
+            return {"made": 1, "failed": [], "error": None, "gpus": 0.3333, "done": True}
+
+    monkeypatch.setattr(engine.schedule, "_Worker", Worker)
+    site = Site(resources=Resources(gpus="auto", threads=1))
+    state = run_units([unit(number) for number in range(4)], Store(str(tmp_path)), site, 4, lambda state: None)
+    assert state.done == {f"mt5-{number}" for number in range(4)} and not state.failed
+    given = sorted((tmp_path / f"mt5-{number}").read_text() for number in range(4))
+    assert given == ["0.3333 [0]"] * 3 + ["1.0 [0]"]
+
+
+def test_threads_are_parted_among_the_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+
+    def threads(jobs: int | None, address: str | None = None, **given: Any) -> int:
+        return with_threads(Resources(**given), address, jobs).threads
+
+    assert threads(None) == 1, "one thread each: as many workers as cores"
+    assert threads(1) == 16 and threads(4) == 4 and threads(5) == 3 and threads(40) == 1
+    assert threads(2, workers=4) == 2
+    assert threads(4, address="auto") == 1, "a cluster's nodes are not this machine"
+    assert threads(4, threads=2) == 2, "what the study says is taken"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"gpus": "all"}, "gpus='all'"),
+        ({"gpus": -1.0}, "gpus=-1.0"),
+        ({"gpus": 0.5, "workers": 2}, "cannot share a GPU"),
+        ({"zero_stage": 4}, "zero_stage=4"),
+        ({"zero_stage": 0, "offload": True}, "nothing can be offloaded"),
+        ({"gradient_checkpointing": 2}, "gradient_checkpointing=2"),
+        ({"threads": -1}, "threads=-1"),
+    ],
+)
+def test_resources_that_make_no_sense_are_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(StudyError, match=said):
+        Resources(**given)
+
+
+def test_a_share_that_is_given_is_taken() -> None:
+    assert replace(Resources(), gpus=0.25).whole_gpus == 0.25 and Resources(gpus="auto").whole_gpus == 1
+    assert Resources(gpus="auto").device == Resources(gpus=0.25).device == "cuda" and Resources().device == "cpu"
