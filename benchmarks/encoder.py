@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from itertools import chain
 from multiprocessing import get_context
 
 import torch
@@ -16,7 +17,7 @@ from engine.models.predict import decode, probabilities
 from engine.models.tagger import Tagger
 from engine.spec import Training
 from engine.tasks.ner import ALL, count, f1
-from engine.train.batches import order, pass_cost, share
+from engine.train.batches import micro_batches, pass_cost
 from engine.train.loop import PlainBackend
 from engine.train.losses import cross_entropy
 from engine.train.tagging import fit
@@ -91,11 +92,11 @@ def padding() -> tuple[float, float]:
     lengths = [len(window.input_ids) for window in tagger.windows(sentences("swa", "train"), training.max_tokens)]
     cost = pass_cost(tagger, torch.device("cpu"))
     real, whole, parts = 0, 0, 0
-    for chosen in order(lengths, training.batch_size, UPDATES, seed=0):
-        batch = [lengths[i] for i in chosen]
-        real += sum(batch)
-        whole += len(batch) * max(batch)
-        parts += sum(len(part) * max(batch[i] for i in part) for part in share(batch, 0, 1, 0, cost))
+    for update in micro_batches(lengths, training, seed=0, pass_cost=cost):
+        chosen = list(chain.from_iterable(update))
+        real += sum(lengths[i] for i in chosen)
+        whole += len(chosen) * max(lengths[i] for i in chosen)
+        parts += sum(len(part) * max(lengths[i] for i in part) for part in update)
     return whole / real, parts / real
 
 

@@ -15,9 +15,10 @@ from random import Random
 from typing import Any
 
 import torch
-from transformers import MT5Config, MT5ForConditionalGeneration
+from transformers import MT5ForConditionalGeneration
 
 from benchmarks.report import Report, Skipped
+from benchmarks.shapes import mt5_config
 from engine.models.mt5 import SENTINEL, SlotTagger
 from engine.models.sizes import KNOWN, Size
 from engine.models.windows import Window
@@ -200,14 +201,9 @@ class Clock:
 def _model(size: Size, device: str) -> MT5ForConditionalGeneration:
     """Random weights on the device, where the model before is gone."""
     _empty(device)
-    config = MT5Config(
-        vocab_size=size.vocabulary, d_model=size.width, d_kv=size.inner // size.heads, d_ff=size.feed_forward,
-        num_heads=size.heads, num_layers=size.layers, num_decoder_layers=size.decoder_layers, initializer_factor=0.05,
-        feed_forward_proj="gated-gelu" if size.feed_forwards == 3 else "relu", decoder_start_token_id=0,
-    )  # fmt: skip
     torch.manual_seed(0)
     with torch.device(device):
-        model = MT5ForConditionalGeneration(config)
+        model = MT5ForConditionalGeneration(mt5_config(size, initializer_factor=0.05))
     model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())  # mT5's own is not tied
     return model
 

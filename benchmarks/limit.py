@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.material import MT5_SMALL, TAGS, Turns, sentences, shared, tag_numbers, write_checkpoint
+from benchmarks.material import TAGS, Turns, sentences, shared, tag_numbers, write_checkpoint
 from benchmarks.measure import alone, seconds
 from benchmarks.report import Report
 from engine.data.sentences import Sentence
@@ -33,7 +33,7 @@ def run() -> Report:
     tokenizer = shared("models", "mt5-tokenizer")
     limit = alone(product_rate)[0]
     with TemporaryDirectory() as folder:
-        write_checkpoint(Path(folder), tokenizer, MT5_SMALL | {"initializer_factor": 0.05})
+        write_checkpoint(Path(folder), tokenizer, initializer_factor=0.05)
         sides = {
             "train": alone(training_rate, folder, "slots", 0)[0],
             "encoder": alone(training_rate, str(shared("models", "multilingual-e5-small-24")), "encoder", 3)[0],

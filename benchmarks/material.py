@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import MT5Config, MT5ForConditionalGeneration
+from transformers import MT5ForConditionalGeneration
 
 from benchmarks.report import Skipped
+from benchmarks.shapes import mt5_config
 from engine.data.corpora import open_dataset
 from engine.data.sentences import Sentence
+from engine.models.sizes import KNOWN
 from engine.spec import Training
 from engine.tasks.ner import tag_set
 from engine.train.batches import order
@@ -26,11 +28,6 @@ SHARED = Path(os.environ.get("SPRACHBUND_SHARED", Path(__file__).resolve().paren
 TYPES = ("LOC", "ORG", "PER")
 TAGS = tag_set(TYPES)
 Examples = Sequence[tuple[list[int], list[int]]]  # input ids and labels, -100 where there is none
-# https://huggingface.co/google/mt5-small/blob/main/config.json
-MT5_SMALL = {
-    "d_model": 512, "d_ff": 1024, "d_kv": 64, "num_heads": 6, "num_layers": 8, "num_decoder_layers": 8,
-    "feed_forward_proj": "gated-gelu", "vocab_size": 250_112, "tie_word_embeddings": False,
-}  # fmt: skip
 
 
 def shared(*parts: str) -> Path:
@@ -51,10 +48,10 @@ def tag_numbers(labeled: Sequence[Sentence]) -> list[list[int]]:
     return [[TAGS.index(tag) for tag in sentence.tags or ()] for sentence in labeled]
 
 
-def write_checkpoint(folder: Path, tokenizer: Path, shape: dict[str, Any]) -> None:
-    """Write random weights of a shape, with a head of its own as mT5's checkpoints have, and a tokenizer's files."""
+def write_checkpoint(folder: Path, tokenizer: Path, **settings: Any) -> None:
+    """Write random weights of mT5-small's shape, with a head of its own as mT5's checkpoints have, and a tokenizer's files."""
     torch.manual_seed(0)
-    model = MT5ForConditionalGeneration(MT5Config(**shape))
+    model = MT5ForConditionalGeneration(mt5_config(KNOWN["google/mt5-small"], **settings))
     model.lm_head.weight = nn.Parameter(torch.randn_like(model.lm_head.weight))
     model.save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text("utf-8"))

@@ -21,12 +21,6 @@ class Pair:
     ratio: float
 
 
-def paired(baseline: Callable[[], Any], ours: Callable[[], Any], pairs: int) -> Pair:
-    """Time both in alternation, so that a slow minute of the machine meets both. Each was called once before."""
-    baseline(), ours()
-    return medians([(seconds(baseline), seconds(ours)) for _ in range(pairs)])
-
-
 def medians(times: Sequence[tuple[float, float]]) -> Pair:
     """The medians of pairs of seconds, the baseline's first."""
     first, second = zip(*times, strict=True)

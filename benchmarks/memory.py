@@ -5,21 +5,21 @@ computing anything (so that large shapes need no large machine), and, for the sm
 of its own gained.
 """
 
-import re
 import weakref
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import MT5Config, MT5ForConditionalGeneration
+from transformers import MT5ForConditionalGeneration
 
 from benchmarks.measure import alone
 from benchmarks.report import Report
+from benchmarks.shapes import mt5_config
 from engine.models.mt5 import slot_states
 from engine.models.sizes import KNOWN, Size
 from engine.spec import Resources, Training
@@ -45,15 +45,10 @@ class Case:
 
     def model(self) -> MT5ForConditionalGeneration:
         """The model as `SlotTagger` trains it: no head, and the rows of the tags as a weight of their own."""
-        size = self.size
-        config = MT5Config(
-            vocab_size=self.rows, d_model=size.width, d_kv=size.inner // size.heads, d_ff=size.feed_forward,
-            num_heads=size.heads, num_layers=size.layers, num_decoder_layers=size.decoder_layers,
-            feed_forward_proj="gated-gelu" if size.feed_forwards == 3 else "relu",
-        )  # fmt: skip
+        config = mt5_config(self.size, vocab_size=self.rows)
         model = MT5ForConditionalGeneration._from_config(config, attn_implementation="eager")
         model.lm_head = None
-        model.tags = nn.Parameter(torch.randn(TAGS, size.width))
+        model.tags = nn.Parameter(torch.randn(TAGS, self.size.width))
         return model
 
     def predicted(self) -> int:
@@ -152,9 +147,9 @@ def held(case: Case) -> int:
 
 
 def _in_this_process(case: Case) -> int:
-    """Train; return the process's size before. Compares with the process's peak, so it needs Linux."""
+    """Train; return the process's size before. Compares with the process's peak."""
     torch.set_num_threads(1)
-    before = 1024 * int(re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
+    before = psutil.Process().memory_info().rss
     case.train()
     return before
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSeq2SeqLM
 
-from benchmarks.material import MT5_SMALL, TAGS, sentences, shared, write_checkpoint
+from benchmarks.material import TAGS, sentences, shared, write_checkpoint
 from benchmarks.report import Report
 from engine.data.sentences import Sentence
 from engine.models.load import new_tagger
@@ -165,7 +165,7 @@ def run() -> Report:
     torch.set_num_threads(1)
     with TemporaryDirectory() as folder:
         # Weights of mT5's own initial size: with much smaller ones every word of every sentence would get the same tag.
-        write_checkpoint(Path(folder), tokenizer, MT5_SMALL)
+        write_checkpoint(Path(folder), tokenizer)
         return report(compare(Path(folder), text, "cpu", torch.float32, batch_size=16, batches=2, rounds=3))
 
 

@@ -7,17 +7,7 @@ from tempfile import TemporaryDirectory
 import torch
 from transformers import AutoModelForSeq2SeqLM
 
-from benchmarks.material import (
-    MT5_SMALL,
-    TAGS,
-    Examples,
-    Turns,
-    UserLoop,
-    sentences,
-    shared,
-    tag_numbers,
-    write_checkpoint,
-)
+from benchmarks.material import TAGS, Examples, Turns, UserLoop, sentences, shared, tag_numbers, write_checkpoint
 from benchmarks.measure import Pair, alone, medians
 from benchmarks.report import Report
 from engine.models.load import new_tagger
@@ -48,7 +38,7 @@ def run() -> Report:
     tokenizer = shared("models", "mt5-tokenizer")
     sentences("swa", "train")
     with TemporaryDirectory() as folder:
-        write_checkpoint(Path(folder), tokenizer, MT5_SMALL | {"initializer_factor": 0.05})
+        write_checkpoint(Path(folder), tokenizer, initializer_factor=0.05)
         examples = _examples(folder)
         pair, baseline_losses, losses = in_turns(folder, examples)
         peaks = [alone(only_baseline, folder, examples)[1], alone(only_ours, folder)[1]]

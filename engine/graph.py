@@ -232,18 +232,18 @@ class _Compiler:
         if self.checkpoint == TINY_CHECKPOINT and self.recipe.pretrain is None:
             raise StudyError("model=tiny with a recipe without `pretrain`: the tiny model is made by that step. Give one.")
         # What cells share is made once; a study of 100,000 cells asks for it that often.
-        for name in ("_base", "_teacher", "_teacher_on", "_labels", "_split", "_pool", "_train_data"):
+        for name in ("_base", "_teacher", "_evaluate", "_labels", "_split", "_pool", "_train_data"):
             setattr(self, name, cache(getattr(self, name)))
 
     def add(self, cell: Cell) -> None:
         teacher = self._teacher(cell.form, cell.sources, cell.seed)
-        trained, scored = teacher, self._teacher_on(teacher, cell.target)
+        trained, scored = teacher, self._evaluate(teacher, cell.target)
         on_teacher, pool_data = None, None
         if cell.method == "teacher-student":
             on_teacher = scored.artifact
             trained, pool_data = self._student(cell, teacher)
             scored = self._evaluate(trained, cell.target)
-        on_sources = tuple([self._teacher_on(teacher, code).artifact for code in cell.sources])
+        on_sources = tuple([self._evaluate(teacher, code).artifact for code in cell.sources])
         self.graph.cells.append(CellWork(
             cell, trained.artifact, scored.artifact, on_teacher, on_sources, self._train_data(cell.sources), pool_data,
             _content(self._split(cell.target, "test")),
@@ -263,9 +263,6 @@ class _Compiler:
         recipe = FinetuneRecipe(base, form, train, self.recipe.finetune, seed)
         return self._step(recipe, f"{self.name}-{'+'.join(sources)}-s{seed}", needs)
 
-    def _teacher_on(self, teacher: Step, language: str) -> Step:
-        return self._evaluate(teacher, language)
-
     def _student(self, cell: Cell, teacher: Step) -> tuple[Step, str]:
         """The step that distills the cell's student, and what stands for its pool."""
         base, base_needs = self._base()
@@ -276,7 +273,8 @@ class _Compiler:
         return self._step(distill, self._about_student(cell.sources, cell.target, cell.volume, cell.seed), needs), _content(pool)
 
     def _labels(self, teacher: Step, sources: tuple[str, ...], target: str, seed: int) -> Step:
-        pool, volume = self._pool(target, self.study.pool, max(self.study.volumes)), max(self.study.volumes)
+        volume = max(self.study.volumes)
+        pool = self._pool(target, self.study.pool, volume)
         (base, base_needs), training = self._base(), self.recipe.distill
         recipe = LabelRecipe(base, teacher.fingerprint, pool, volume, training.max_tokens, training.precision, seed)
         needs = (("teacher", teacher.artifact), *base_needs)

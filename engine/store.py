@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
@@ -116,8 +117,7 @@ class Store:
             self._fs.delete_file(f"{self.root}/results/{name}")
         if not seen:
             raise StoreError(f"--out {self.address}: a file written there did not come back. Name another place.")
-        if self.local:
-            self._remove_scratch_of_the_dead()
+        self._remove_scratch_of_the_dead()
 
     # Artifacts
 
@@ -207,7 +207,6 @@ class Store:
         """
         if self._fs.get_file_info(f"{self.root}/results").type != fs.FileType.Directory:
             raise StoreError(f"{self.address} holds no results: it has no folder results/. Run a study with --out first.")
-
         table = self._consistent(lambda files: self._rows(current(files).values())[1])
         return pl.from_arrow(table).sort(COLUMNS.names[: COLUMNS.names.index("entity_type") + 1])
 
@@ -218,6 +217,7 @@ class Store:
         moment, and many runs may do it at once while others write (`engine.parts` says why). Raises StoreError where a
         file cannot be read.
         """
+        self._remove_scratch_of_the_dead()  # a worker may outlive its killed driver, and the start of this run
         with suppress(FileNotFoundError):  # another run took the file: it is at this work
             files = self._index()
             best = current(files)
@@ -370,9 +370,9 @@ class Store:
     def _remove_scratch_of_the_dead(self) -> None:
         """Remove scratch folders that a killed process of this machine left behind."""
         here = f".tmp-{socket.gethostname()}-"
-        for folder in Path(self.root, "artifacts").glob(f"{here}*"):
+        for folder in Path(self.root, "artifacts").glob(f"{here}*") if self.local else ():
             process = folder.name.removeprefix(here).partition("-")[0]
-            if process.isdigit() and not Path("/proc", process).exists() and Path("/proc").exists():
+            if process.isdigit() and not _alive(int(process)):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -385,6 +385,14 @@ def slug(*parts: str, length: int = 60) -> str:
 def digest(*parts: str) -> str:
     """12 hexadecimal digits that stand for several hashes together; the same whatever their order."""
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:12]
+
+
+def _alive(process: int) -> bool:
+    """Whether the process still runs. In a container without an init, one that was killed stays as a zombie."""
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _filesystem(address: str) -> tuple[fs.FileSystem, str]:

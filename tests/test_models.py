@@ -244,6 +244,13 @@ class TestErrors:
         with pytest.raises(ModelError, match="holds no tagger"):
             load_tagger(Path(tiny), tiny)
 
+    def test_a_tagger_cut_short(self, tiny, tmp_path):
+        save_tagger(new_tagger(tiny, "slots", TAGS, seed=0), tmp_path)
+        changes = tmp_path / "changes.safetensors"
+        changes.write_bytes(changes.read_bytes()[:20])
+        with pytest.raises(ModelError, match="holds no tagger"):
+            load_tagger(tmp_path, tiny)
+
     def test_a_tagger_of_another_checkpoint(self, tiny, e5, tmp_path):
         tagger = new_tagger(tiny, "encoder", TAGS, seed=0)
         save_tagger(tagger, tmp_path)

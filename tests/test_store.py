@@ -1,5 +1,9 @@
 """The store: files are there whole or not at all, a cell counts once, and nothing done is lost."""
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,12 +51,17 @@ def test_the_first_of_two_writers_wins(store: Store) -> None:
         assert (folder / "weights").read_bytes() == b"first"
 
 
-def test_scratch_of_a_dead_process_is_removed(store: Store) -> None:
+@pytest.mark.parametrize("tidy", [Store.probe, Store.compact])
+def test_scratch_of_a_dead_process_is_removed(store: Store, tidy: Callable[[Store], None]) -> None:
+    zombie = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
+    zombie.stdout.read()  # it has ended; nobody asked for its exit code yet
     with store.scratch("step-a-1") as folder:
-        dead = folder.with_name(folder.name.replace(f"-{__import__('os').getpid()}-", "-999999999-"))
-        dead.mkdir()
-        store.probe()
-        assert folder.exists() and not dead.exists()
+        dead = [folder.with_name(folder.name.replace(f"-{os.getpid()}-", f"-{pid}-")) for pid in (999_999_999, zombie.pid)]
+        for left in dead:
+            left.mkdir()
+        tidy(store)
+        assert folder.exists() and not any(left.exists() for left in dead)
+    zombie.wait()
 
 
 def test_newer_rows_of_a_cell_count_and_the_older_are_set_aside(store: Store) -> None:

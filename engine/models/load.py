@@ -62,15 +62,25 @@ def original(checkpoint: str, form: str, tags: tuple[str, ...]) -> Tagger:
                 f"model {checkpoint!r} ({kind}) cannot serve the form {form!r}, which needs an encoder-decoder with "
                 f"sentinels ({', '.join(T5_TYPES)}). Use the form 'encoder', or an mT5 checkpoint."
             )
-        return ENCODER_DECODERS[form](*load_model(checkpoint, AutoModelForSeq2SeqLM), tags, checkpoint)
+        return ENCODER_DECODERS[form](*load_for(checkpoint, form, tags), tags, checkpoint)
     if form != "encoder":
         raise ModelError(f"form {form!r}: there are 'slots', 'sentinel' and 'encoder'.")
-    # A head that the checkpoint has is of another task, maybe of another size.
-    settings = {"num_labels": len(tags), "ignore_mismatched_sizes": True}
-    model, tokenizer = load_model(checkpoint, AutoModelForTokenClassification, **settings)
+    model, tokenizer = load_for(checkpoint, form, tags)
     for parameter in model.classifier.parameters():
         nn.init.zeros_(parameter)
     return EncoderTagger(model, tokenizer, tags, checkpoint)
+
+
+def load_for(checkpoint: str, form: str, tags: Sequence[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return a checkpoint's whole model in the class that serves the form, and its tokenizer; as `load_model`."""
+    if form in ENCODER_DECODERS:
+        return load_model(checkpoint, AutoModelForSeq2SeqLM)
+    labels = dict(enumerate(tags))
+    return load_model(
+        checkpoint, AutoModelForTokenClassification, num_labels=len(labels), id2label=labels,
+        label2id={tag: index for index, tag in labels.items()},
+        ignore_mismatched_sizes=True,  # a head that the checkpoint has is of another task, maybe of another size
+    )  # fmt: skip
 
 
 def load_model(checkpoint: str, auto_class: Any, **settings: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

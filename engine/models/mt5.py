@@ -50,9 +50,9 @@ class SlotTagger(Tagger):
     ) -> None:
         self.sentinels = sentinel_ids(tokenizer)
         self.tag_ids = tag_piece_ids(tokenizer, tags)
-        scale, tied, head = head_scale(model), model.lm_head.weight is model.shared.weight, model.lm_head.weight
+        self._scale = head_scale(model)
+        head, tied = model.lm_head.weight, model.lm_head.weight is model.shared.weight
         super().__init__(model, tokenizer, tags, checkpoint, self.sentinels)
-        self._scale = scale
         self.head = None if tied else nn.Parameter(head.detach()[self.tag_ids].clone())
         self.vocabulary.cover(torch.tensor(self.tag_ids))
         model.lm_head = None

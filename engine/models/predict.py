@@ -15,8 +15,8 @@ def probabilities(
 ) -> list[np.ndarray]:
     """Return for each sentence the probabilities of the tags at its words, float32 (words, K), in the order given.
 
-    Batches hold `batch_size` windows of similar length. `precision`: "bf16" computes in autocast, as a training does. The tagger is in evaluation mode meanwhile, and as it was
-    afterwards.
+    Batches hold `batch_size` windows of similar length. `precision`: "bf16" computes in autocast, as a training does.
+    The tagger is in evaluation mode meanwhile, and as it was afterwards.
     """
     windows = tagger.windows(sentences, max_tokens)
     answers = [np.empty((len(sentence.words), len(tagger.tags)), np.float32) for sentence in sentences]

@@ -8,12 +8,12 @@ import json
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModelForSeq2SeqLM, AutoModelForTokenClassification
 
 from engine.errors import ModelError
-from engine.models.load import load_model, original
+from engine.models.load import load_for, original
 from engine.models.mt5 import SlotTagger
 from engine.models.tagger import Tagger, save_model
 
@@ -40,7 +40,7 @@ def load_tagger(folder: Path, checkpoint: str) -> Tagger:
     try:
         settings = json.loads((folder / SETTINGS).read_text("utf-8"))
         changes = load_file(folder / CHANGES)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f"{folder} holds no tagger: {error}. Give a folder written by save_tagger().") from error
     tagger = original(checkpoint, settings["form"], tuple(settings["tags"])).copy()
     weights, vocabulary = _weights(tagger), tagger.vocabulary
@@ -58,14 +58,7 @@ def load_tagger(folder: Path, checkpoint: str) -> Tagger:
 def export(folder: Path, checkpoint: str, out: Path) -> None:
     """Write the tagger saved in `folder` to `out` as a whole model in Hugging Face format, vocabulary included."""
     tagger = load_tagger(folder, checkpoint)
-    if isinstance(tagger, SlotTagger):
-        model, tokenizer = load_model(checkpoint, AutoModelForSeq2SeqLM)
-    else:
-        labels = dict(enumerate(tagger.tags))
-        model, tokenizer = load_model(
-            checkpoint, AutoModelForTokenClassification, num_labels=len(labels), ignore_mismatched_sizes=True,
-            id2label=labels, label2id={tag: index for index, tag in labels.items()},
-        )  # fmt: skip
+    model, tokenizer = load_for(checkpoint, tagger.form, tagger.tags)
     ids, rows = tagger.vocabulary.changed()
     with torch.no_grad():
         for name, value in _weights(tagger).items():

@@ -138,6 +138,21 @@ def collate(examples: Sequence[Example], targets: Sequence[Sequence[int] | np.nd
     )
 
 
+def micro_batches(
+    lengths: Sequence[int],
+    training: Training,
+    seed: int,
+    rank: int = 0,
+    world: int = 1,
+    micro_batch: int = 0,
+    pass_cost: int = SMALLEST_PASS,
+) -> Iterator[list[list[int]]]:
+    """Yield this worker's micro-batches of each update, as indices of examples: `order` and `share` in one."""
+    for chosen in order(lengths, training.batch_size, training.steps, seed, training.similar_lengths):
+        parts = share([lengths[index] for index in chosen], rank, world, micro_batch, pass_cost)
+        yield [[chosen[position] for position in part] for part in parts]
+
+
 def updates(
     examples: Sequence[Example],
     targets: Sequence[Sequence[int] | np.ndarray],
@@ -149,12 +164,10 @@ def updates(
     micro_batch: int = 0,
     pass_cost: int = SMALLEST_PASS,
 ) -> Iterator[list[Batch]]:
-    """Yield this worker's micro-batches of each update: `order`, `share` and `collate` in one, for `loop.train`."""
+    """Yield this worker's micro-batches of each update, collated, for `loop.train`."""
     lengths = [len(example.input_ids) for example in examples]
-    for chosen in order(lengths, training.batch_size, training.steps, seed, training.similar_lengths):
-        parts = share([lengths[index] for index in chosen], rank, world, micro_batch, pass_cost)
-        indices = [[chosen[position] for position in part] for part in parts]
-        yield [collate([examples[i] for i in part], [targets[i] for i in part], pad_id) for part in indices]
+    for parts in micro_batches(lengths, training, seed, rank, world, micro_batch, pass_cost):
+        yield [collate([examples[i] for i in part], [targets[i] for i in part], pad_id) for part in parts]
 
 
 def pass_cost(model: nn.Module, device: torch.device) -> int:

@@ -1,7 +1,7 @@
 """Training on windows with slots: what fine-tuning, distillation and pretraining have in common."""
 
 from collections.abc import Callable, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import TypeVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from engine.models.sizes import from_config
 from engine.models.tagger import Tagger
 from engine.models.windows import Window
 from engine.spec import Training
-from engine.train.batches import Batch, order, pass_cost, share, updates, words_per_update
+from engine.train.batches import Batch, micro_batches, pass_cost, updates, words_per_update
 from engine.train.loop import Backend, TrainingLog, train
 from engine.train.memory import UNKNOWN, Activations, activations
 
@@ -83,13 +83,11 @@ def _activations(
     outputs = model.model.get_input_embeddings().weight.shape[0] if isinstance(model, Pretrainer) else len(model.tags)
     lengths = [len(example.input_ids) for example in examples]
     most = UNKNOWN
-    batches = order(lengths, training.batch_size, training.steps, seed, training.similar_lengths)
-    for chosen in islice(batches, LOOKED_AT):
-        for part in share([lengths[index] for index in chosen], 0, world, micro_batch, cost):
-            windows = [examples[chosen[position]] for position in part]
-            tokens, slots = (max(map(len, column)) for column in zip(*((w.input_ids, w.slots) for w in windows), strict=True))
-            kept = activations(size, form, training.precision, len(part), tokens, slots, outputs)
-            most = max(most, kept, key=lambda activations: activations.whole)
+    looked_at = islice(micro_batches(lengths, training, seed, 0, world, micro_batch, cost), LOOKED_AT)
+    for part in chain.from_iterable(looked_at):
+        tokens, slots = max(lengths[i] for i in part), max(len(examples[i].slots) for i in part)
+        kept = activations(size, form, training.precision, len(part), tokens, slots, outputs)
+        most = max(most, kept, key=lambda activations: activations.whole)
     return most
 
 
