@@ -1,4 +1,7 @@
-"""The command `python -m benchmarks NAME [--json]`; `all` runs every one and writes benchmarks/RESULTS.md."""
+"""The command `python -m benchmarks NAME [--json] [--save]`; `all` runs every one and saves it.
+
+`--save` puts the benchmark's section into benchmarks/RESULTS.md, where the others' stay: not all need run on one machine.
+"""
 
 import argparse
 import importlib
@@ -11,6 +14,8 @@ from benchmarks.report import Skipped, machine
 
 NAMES = ("train", "tag", "encoder", "study", "overhead", "scale", "gpu", "memory", "limit")
 RESULTS = Path(__file__).parent / "RESULTS.md"
+HEAD = "# Benchmarks\n\nTimes are medians; ratios are medians of pairs. `python -m benchmarks all` runs all of it.\n"
+MARK = "<!-- {} -->\n"  # before each section
 
 
 def main() -> int:
@@ -18,30 +23,41 @@ def main() -> int:
     parser = argparse.ArgumentParser("python -m benchmarks", description="Measure speed against a named baseline.")
     parser.add_argument("name", choices=(*NAMES, "all"))
     parser.add_argument("--json", action="store_true", help="print one JSON object of figures by name")
+    parser.add_argument("--save", action="store_true", help=f"put the section into {RESULTS.name}")
     options = parser.parse_args()
     if options.name == "all":
         return _all()
     try:
         report = importlib.import_module(f"benchmarks.{options.name}").run()
+        figures, text = report.figures, report.markdown(f"`python -m benchmarks {options.name}`: {machine()}.")
     except Skipped as reason:
-        print(json.dumps({"skipped": str(reason)}) if options.json else f"## {options.name}\n\nSkipped: {reason}\n")
-        return 0
-    print(json.dumps(report.figures) if options.json else report.markdown())
+        figures, text = {"skipped": str(reason)}, f"## {options.name}\n\nSkipped: {reason}\n"
+    print(json.dumps(figures) if options.json else text)
+    if options.save:
+        save(RESULTS, options.name, text)
     return 0
 
 
 def _all() -> int:
-    """Each in a process of its own, so that none warms the next one's caches. Write what they print."""
-    sections, failed = [], 0
+    """Each in a process of its own, so that none warms the next one's caches."""
+    failed = 0
     for name in NAMES:
-        print(f"{name} ...", flush=True)
-        ran = subprocess.run([sys.executable, "-m", "benchmarks", name], stdout=subprocess.PIPE, text=True, check=False)
+        ran = subprocess.run([sys.executable, "-m", "benchmarks", name, "--save"], check=False)
         failed += ran.returncode != 0
-        sections.append(ran.stdout if ran.returncode == 0 else f"## {name}\n\nFailed with exit code {ran.returncode}.\n")
-    head = f"# Benchmarks\n\n`python -m benchmarks all`: {machine()}. Times are medians; ratios are medians of pairs.\n"
-    RESULTS.write_text("\n".join([head, *sections]), "utf-8")
-    print(f"written: {RESULTS}")
     return 1 if failed else 0
+
+
+def save(file: Path, name: str, text: str) -> None:
+    """Put a benchmark's section in the place of its last one."""
+    there = file.read_text("utf-8") if file.exists() else ""
+    sections = {}
+    for other in NAMES:
+        _, mark, rest = there.partition(MARK.format(other))
+        if mark:
+            sections[other] = rest.partition("<!-- ")[0].strip() + "\n"
+    sections[name] = text
+    ordered = [MARK.format(other) + sections[other] for other in NAMES if other in sections]
+    file.write_text("\n".join([HEAD, *ordered]), "utf-8")
 
 
 if __name__ == "__main__":

@@ -23,9 +23,9 @@ class Report:
     figures: Mapping[str, float]
     notes: Sequence[str] = field(default=())
 
-    def markdown(self) -> str:
-        """The report as a section of a Markdown page."""
-        lines = [f"## {self.title}", "", *(f"{note}\n" for note in self.notes)]
+    def markdown(self, where: str) -> str:
+        """The report as a section of a Markdown page. `where`: the command, the machine and the date."""
+        lines = [f"## {self.title}", "", where, "", *(f"{note}\n" for note in self.notes)]
         for cells in (self.columns, ["---"] * len(self.columns), *self.rows):
             lines.append(f"| {' | '.join(cells)} |")
         return "\n".join(lines) + "\n"

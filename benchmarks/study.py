@@ -1,8 +1,10 @@
-"""`study`: the local data-volume study, against a shell loop with a process a cell."""
+"""`study`: the local data-volume study, against a shell loop with a process a cell, two at a time."""
 
+import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +18,7 @@ FILE = Path(__file__).parents[1] / "studies" / "data_volume.py"
 NOTES = (
     (
         "`python -m engine.study studies/data_volume.py --local`, from the start of the command to its end, pretraining of the tiny "
-        "model included, against `python -m benchmarks.naive` for each of its cells, one after the other, each with all cores: a "
+        "model included, against `python -m benchmarks.naive` for each of its cells, as many at a time as there are cores: a "
         "teacher and a student from scratch, text-to-text over the whole vocabulary, labels and evaluation by generate(). The loop "
         "gets the pretrained model as a gift."
     ),
@@ -33,7 +35,9 @@ def run() -> Report:
         frame = engine.results(out).filter(pl.col("entity_type") == "ALL")
         base = next(Path(out, "artifacts").glob("pretrain-*"))
         started = time.perf_counter()
-        frame = frame.with_columns(naive=pl.Series([_naive(base, row) for row in frame.iter_rows(named=True)]))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            scores = list(pool.map(lambda row: _naive(base, row), frame.iter_rows(named=True)))
+        frame = frame.with_columns(naive=pl.Series(scores))
         baseline = time.perf_counter() - started
     means = frame.group_by(["method", "target", "volume"], maintain_order=True).agg(
         pl.col("f1").mean(), pl.col("f1").std().alias("spread"), pl.col("naive").mean(),
@@ -53,4 +57,5 @@ def run() -> Report:
 def _naive(base: Path, row: dict[str, Any]) -> float:
     arguments = [row["method"], row["sources"][0], row["target"], row["volume"], row["seed"]]
     command = [sys.executable, "-m", "benchmarks.naive", str(base), *map(str, arguments)]
-    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=one_thread).stdout)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache
 
 from engine.data.corpora import Dataset, open_dataset, pool_size, pool_version
 from engine.errors import DataError, StudyError
@@ -36,7 +36,7 @@ from engine.store import slug
 PRETRAIN_SEED = 0  # one base model for all seeds, as one downloaded checkpoint would be
 
 
-@dataclass(frozen=True, eq=False)  # a graph has each once, and to compare recipes field by field takes long
+@dataclass(frozen=True, eq=False, slots=True)  # a graph has each once, and to compare recipes field by field takes long
 class Step:
     """One piece of work. `needs`: role -> the artifact that must be there first and fills the role."""
 
@@ -58,7 +58,7 @@ class Step:
         return self.recipe.kind
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class CellWork:
     """A cell and the artifacts that its rows are made of.
 
@@ -75,17 +75,17 @@ class CellWork:
     pool_data: str | None
     test_data: str
 
-    @cached_property
+    @property
     def key(self) -> str:
         """Stands for the cell, whatever its recipe."""
         return fingerprint(self.cell)
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Stands for all that decides the cell's rows."""
         return fingerprint([name.rpartition("-")[2] for name in (self.scored, self.teacher or "", *self.on_sources)])
 
-    @cached_property
+    @property
     def artifacts(self) -> tuple[str, ...]:
         return (self.trained, self.scored, *((self.teacher,) if self.teacher else ()), *self.on_sources)
 

@@ -11,12 +11,6 @@ from itertools import chain
 
 from engine.graph import CellWork, Graph, Step, without_collection
 from engine.models.sizes import describe
-from engine.spec import (
-    DistillRecipe,
-    FinetuneRecipe,
-    LabelRecipe,
-    PretrainRecipe,
-)
 from engine.store import Store
 from engine.work import TRAINING, Unit
 
@@ -111,10 +105,10 @@ def seconds(step: Step, on_gpu: bool) -> float:
     """
     size, recipe = _size(step.model), step.recipe
     body = size.body - (size.decoder if getattr(recipe, "form", "") == "encoder" else 0)
-    if isinstance(recipe, PretrainRecipe | FinetuneRecipe | DistillRecipe):
+    if step.kind in TRAINING:
         sentences, factor, calls = recipe.training.steps * recipe.training.batch_size, 6, recipe.training.steps
     else:
-        sentences = recipe.volume if isinstance(recipe, LabelRecipe) else TEST_SENTENCES
+        sentences = recipe.volume if step.kind == "label" else TEST_SENTENCES
         factor, calls = 2, sentences / 64 / 2
     rate = GPU_FLOPS if on_gpu else CPU_FLOPS
     arithmetic = factor * body * sentences * TOKENS_PER_SENTENCE / rate

@@ -221,7 +221,7 @@ class Split(Part):
     dropped: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PretrainRecipe:
     """Text of several languages -> a base model."""
 
@@ -232,7 +232,7 @@ class PretrainRecipe:
     seed: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FinetuneRecipe:
     """Labeled text -> a tagger. `base`: a checkpoint, or the fingerprint of a pretrain step."""
 
@@ -244,7 +244,7 @@ class FinetuneRecipe:
     seed: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LabelRecipe:
     """A teacher, trained from `base`, and the first `volume` sentences of a pool -> soft labels for each word."""
 
@@ -258,7 +258,7 @@ class LabelRecipe:
     seed: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DistillRecipe:
     """Soft labels of `volume` sentences -> a student.
 
@@ -276,7 +276,7 @@ class DistillRecipe:
     seed: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class EvaluateRecipe:
     """A tagger, trained from `base`, and a labeled split -> counts per entity type and per sentence."""
 
@@ -295,7 +295,7 @@ StepRecipe = PretrainRecipe | FinetuneRecipe | LabelRecipe | DistillRecipe | Eva
 # The study
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
     """One point of a study's design; it ends as rows of the results table under these column names."""
 

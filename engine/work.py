@@ -32,7 +32,7 @@ COLLAPSED = 0.05  # F1 below which a run counts as collapsed
 CHECKPOINT_EVERY = 500  # updates
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Unit:
     """What one worker does in one go: a training step with the evaluations of its model, and the cells they finish."""
 

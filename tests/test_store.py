@@ -53,8 +53,8 @@ def test_the_first_of_two_writers_wins(store: Store) -> None:
 
 @pytest.mark.parametrize("tidy", [Store.probe, Store.compact])
 def test_scratch_of_a_dead_process_is_removed(store: Store, tidy: Callable[[Store], None]) -> None:
-    zombie = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
-    zombie.stdout.read()  # it has ended; nobody asked for its exit code yet
+    zombie = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)  # it has ended; nobody asked for its exit code yet
     with store.scratch("step-a-1") as folder:
         dead = [folder.with_name(folder.name.replace(f"-{os.getpid()}-", f"-{pid}-")) for pid in (999_999_999, zombie.pid)]
         for left in dead:

@@ -23,15 +23,15 @@ _MT5 = Recipe(
 
 _TINY_LANGUAGES = tuple(f"x-{code}" for code in SANDBOX_CODES)
 _TINY_TRAINING: dict[str, Any] = {
-    "batch_size": 32, "learning_rate": 3e-3, "schedule": "cosine", "warmup": 0.06, "weight_decay": 0.0,
-    "similar_lengths": 16,
+    "learning_rate": 3e-3, "schedule": "cosine", "warmup": 0.06, "weight_decay": 0.0, "similar_lengths": 16,
 }  # fmt: skip
 _TINY = Recipe(
     pretrain=Pretraining(
-        objective="denoise", languages=_TINY_LANGUAGES, sentences=2_000, masked=0.2, steps=900, **_TINY_TRAINING
+        objective="denoise", languages=_TINY_LANGUAGES, sentences=2_000, masked=0.2, steps=900, batch_size=32,
+        **_TINY_TRAINING,
     ),
-    finetune=Training(steps=350, **_TINY_TRAINING),
-    distill=Distillation(steps=270, **_TINY_TRAINING),
+    finetune=Training(steps=350, batch_size=24, **_TINY_TRAINING),
+    distill=Distillation(steps=270, batch_size=24, **_TINY_TRAINING),
 )
 
 # A laptop's share: enough updates for a small model to learn the task, few enough for two cores. The mT5's is untried.

@@ -82,8 +82,7 @@ def make_windows(
         raise ModelError(f"max_tokens={max_tokens}: a window with one word needs at least {needed} ids")
     windows = []
     for index, pieces in enumerate(subwords([sentence.words for sentence in sentences])):
-        pieces = [ids[: room - mark] for ids in pieces]
-        lengths = [len(ids) + mark for ids in pieces]
+        lengths = [min(len(ids) + mark, room) for ids in pieces]
         for start, stop in _cuts(lengths, room, len(sentinels) if sentinels is not None else len(lengths)):
             input_ids, slots = list(before), []
             for number, ids in enumerate(pieces[start:stop]):
@@ -92,15 +91,17 @@ def make_windows(
                 else:
                     slots.append(sentinels[number])
                     input_ids.append(sentinels[number])
-                input_ids += ids
+                input_ids += ids[: room - mark]
             windows.append(Window(index, start, input_ids + list(after), slots))
     return windows
 
 
 def _cuts(lengths: Sequence[int], room: int, most_words: int) -> list[tuple[int, int]]:
     """The fewest stretches of equally many words, give or take one, of at most `room` ids and `most_words` words."""
-    words = len(lengths)
-    for parts in count(max(1, -(-sum(lengths) // room), -(-words // most_words))):
+    words, total = len(lengths), sum(lengths)
+    if total <= room and words <= most_words:
+        return [(0, words)]  # nearly always
+    for parts in count(max(1, -(-total // room), -(-words // most_words))):
         bounds = [words * part // parts for part in range(parts + 1)]
         stretches = list(pairwise(bounds))
         if all(stop - start <= most_words and sum(lengths[start:stop]) <= room for start, stop in stretches):

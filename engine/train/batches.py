@@ -126,12 +126,11 @@ def collate(examples: Sequence[Example], targets: Sequence[Sequence[int] | np.nd
 
     Raises DataError where an example has another number of targets than of slots.
     """
-    input_ids = _padded([torch.tensor(example.input_ids) for example in examples], pad_id)
-    slots = _padded([torch.tensor(example.slots) for example in examples], -1)
-    lengths = torch.tensor([len(example.input_ids) for example in examples])
+    input_ids = _padded([example.input_ids for example in examples], pad_id)
+    slots = _padded([example.slots for example in examples], -1)
     return Batch(
         input_ids=input_ids,
-        attention_mask=torch.arange(input_ids.shape[1]) < lengths[:, None],
+        attention_mask=_padded([[True] * len(example.input_ids) for example in examples], False),
         slots=slots,
         targets=None if targets is None else _targets(examples, targets),
         mask=slots >= 0,
@@ -191,14 +190,18 @@ def words_per_update(examples: Sequence[Example], batch_size: int) -> float:
     return batch_size * sum(len(example.slots) for example in examples) / len(examples)
 
 
-def _padded(rows: Sequence[Tensor], value: float) -> Tensor:
-    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=value)
+def _padded(rows: Sequence[Sequence[int] | np.ndarray], value: int) -> Tensor:
+    """Rows of numbers (T,), or of arrays (T, K), as one tensor. numpy takes a list in a tenth of torch's time."""
+    first = np.asarray(rows[0])
+    padded = np.full((len(rows), max(map(len, rows)), *first.shape[1:]), value, first.dtype)
+    for number, row in enumerate(rows):
+        padded[number, : len(row)] = row
+    return torch.from_numpy(padded)
 
 
 def _targets(examples: Sequence[Example], targets: Sequence[Sequence[int] | np.ndarray]) -> Tensor:
     for example, target in zip(examples, targets, strict=True):
         if len(example.slots) != len(target):
             raise DataError(f"an example of {len(example.slots)} words has {len(target)} targets: give one a word.")
-    if isinstance(targets[0], np.ndarray) and targets[0].ndim == 2:
-        return _padded([torch.from_numpy(target) for target in targets], 0.0).float()
-    return _padded([torch.tensor(target, dtype=torch.int64) for target in targets], IGNORED)
+    soft = isinstance(targets[0], np.ndarray) and targets[0].ndim == 2
+    return _padded(targets, 0).float() if soft else _padded(targets, IGNORED).long()
