@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.report import Skipped, machine
 
-NAMES = ("train", "tag", "encoder", "study", "overhead", "scale", "gpu", "memory", "limit")
+NAMES = ("train", "tag", "encoder", "study", "overhead", "scale", "gpu", "memory", "limit", "profile")
 RESULTS = Path(__file__).parent / "RESULTS.md"
 HEAD = "# Benchmarks\n\nTimes are medians; ratios are medians of pairs. `python -m benchmarks all` runs all of it.\n"
 MARK = "<!-- {} -->\n"  # before each section

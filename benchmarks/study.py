@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +14,7 @@ import polars as pl
 
 import engine
 from benchmarks.report import Report
+from engine.store import Store
 
 FILE = Path(__file__).parents[1] / "studies" / "data_volume.py"
 NOTES = (
@@ -34,6 +36,7 @@ def run() -> Report:
         ours = time.perf_counter() - started
         frame = engine.results(out).filter(pl.col("entity_type") == "ALL")
         base = next(Path(out, "artifacts").glob("pretrain-*"))
+        parts = _parts(Store(out), ours)
         started = time.perf_counter()
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             scores = list(pool.map(lambda row: _naive(base, row), frame.iter_rows(named=True)))
@@ -47,11 +50,24 @@ def run() -> Report:
     for row in means.iter_rows(named=True):
         name = f"F1 {row['method']} {row['target']} {row['volume'] or ''}".strip()
         rows.append([name, f"{row['f1']:.3f} +-{row['spread']:.3f}", f"{row['naive']:.3f} +-{row['naive_spread']:.3f}"])
+    rows += [[f"of the engine's worker time: {name}", f"{share:.0%}", ""] for name, share in parts.items()]
     figures = {
         "seconds": ours, "baseline_seconds": baseline, "speedup": baseline / ours,
         "mean_f1": frame["f1"].mean(), "baseline_mean_f1": frame["naive"].mean(),
     }  # fmt: skip
     return Report("study: the local data-volume study", ("", "engine", "loop"), rows, figures, NOTES)
+
+
+def _parts(store: Store, seconds: float) -> dict[str, float]:
+    """What shares of all workers' time the kinds of steps took: their training itself, and what they do besides."""
+    total, spent = seconds * (os.cpu_count() or 1), Counter[str]()
+    for name in store.artifacts():
+        record = store.record(name)
+        kind, trained = record["kind"], record["figures"].get("seconds", 0.0)
+        spent[f"{kind}, training"] += trained
+        spent[f"{kind}, the rest" if trained else kind] += record["figures"]["wall_seconds"] - trained
+    spent["no step: start, waiting for the first ones, scheduling"] = total - spent.total()
+    return {name: part / total for name, part in spent.most_common() if part}
 
 
 def _naive(base: Path, row: dict[str, Any]) -> float:

@@ -16,7 +16,7 @@ from engine.work import TRAINING, Unit
 
 TOKENS_PER_SENTENCE = 40  # subwords of an average sentence in the corpora the engine was built on (10 in the sandbox)
 TEST_SENTENCES = 1_000
-GPU_FLOPS = 120e12  # what one A100 sustains on such models in bf16: about 40% of its 312e12
+GPU_FLOPS = 120e12  # what one A100 sustains on such models in bf16: 38% of its 312e12
 CPU_FLOPS = 40e9  # what one CPU core sustains in fp32
 CPU_STEP_SECONDS = 0.04  # a tiny model's update on one core costs calls, not arithmetic
 
@@ -131,8 +131,9 @@ def summary(plan: Plan, on_gpu: bool, limit: int = 12) -> list[str]:
             f"sharing: {plan.unshared_steps} steps if each cell did its own, {len(plan.to_run)} shared; it saves "
             f"{saved:.0%} of the time"
         )
-        device = f"GPU-hours (A100 at {GPU_FLOPS / 1e12:.0f} TFLOP/s)" if on_gpu else "CPU-core-hours"
-        lines.append(f"estimated cost: {plan.seconds / 3600:.2f} {device}")
+        device = f"of one GPU (A100 at {GPU_FLOPS / 1e12:.0f} TFLOP/s)" if on_gpu else "of one CPU core"
+        time = f"{plan.seconds / 3600:.2f} hours" if plan.seconds >= 3600 else f"{plan.seconds / 60:.1f} minutes"
+        lines.append(f"estimated cost: {time} {device}")
     for status in ("stale", "failed"):
         cells = getattr(plan, status)
         lines += [f"  {status}: {work.cell}" for work in cells[:limit]]

@@ -209,11 +209,8 @@ def start_ray(address: str | None, local: bool, jobs: int | None, resources: Res
     """Connect to a cluster, or start Ray on this machine. Return how many units fit at once, at most `jobs`.
 
     Where none fits a cluster as it is now, `jobs`, for which it may grow, or 0. Raises StudyError where neither --local
-    nor --address was given and there is no GPU here, where both were, where the cluster does not answer, or no unit fits
-    this machine.
+    nor --address was given and there is no GPU here, where the cluster does not answer, or no unit fits this machine.
     """
-    if local and address is not None:
-        raise StudyError(f"--local with --address {address}: --local runs on this machine alone. Give one of the two.")
     if not local and address is None and not _gpus():
         raise StudyError(
             "no GPU on this machine and no cluster address. On a laptop add --local (the study's local form, on the CPU); "
@@ -225,6 +222,7 @@ def start_ray(address: str | None, local: bool, jobs: int | None, resources: Res
     # Nobody reads what Tune would write of each trial and of the experiment: the store is the truth.
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(7 * 24 * 3600))
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # else Ctrl-C ends as if all had been asked for
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         settings |= {"num_cpus": os.cpu_count(), "include_dashboard": False}

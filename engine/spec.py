@@ -383,6 +383,8 @@ def parse_axis(text: str) -> tuple[str, tuple[str, ...]]:
     axis, _, values = text.partition("=")
     if axis not in AXES:
         raise StudyError(f"--set {text}: {axis!r} is no axis.{did_you_mean(axis, AXES)} Axes: {', '.join(AXES)}.")
+    if not values:
+        raise StudyError(f"--set {text}: gives the axis {axis} no value. Write --set {axis}=VALUE, several with commas between.")
     return axis, tuple(value.strip() for value in values.split(","))
 
 

@@ -1,29 +1,36 @@
 """The command line `python -m engine.study FILE`: load, plan, run, report to the terminal. Nothing else lives here.
 
-Exit codes: 0 all done, 1 some cells failed, 2 the request was wrong.
+Exit codes: 0 all done, 1 some cells failed, 2 the request was wrong, 130 stopped with Ctrl-C.
 """
 
 import argparse
 import importlib.util
+import re
 import sys
+import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import fields
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 import engine
 from engine.data.corpora import leaks, open_dataset
-from engine.errors import SprachbundError, StudyError
+from engine.errors import SprachbundError, StudyError, did_you_mean
 from engine.graph import compile_study
 from engine.models.sizes import short_name
 from engine.plan import Plan, make_plan, summary
 from engine.spec import AXES, Resources, Site, Study, parse_axis
 from engine.store import Store
+from engine.work import COLLAPSED
+
+SAY_EVERY = 60  # seconds between two lines of progress where the output is no terminal
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,8 +42,14 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _run(options, console)
     except SprachbundError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
-        return 2
+        return _say(f"error: {error}", 2)
+    except KeyboardInterrupt:
+        return _say("stopped. What is done is kept: the same command goes on from there.", 130)
+
+
+def _say(text: str, code: int) -> int:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -55,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace, console: Console) -> int:
     if options.jobs is not None and options.jobs < 1:
         raise StudyError(f"--jobs {options.jobs}: must be at least 1")
+    if options.local and options.address is not None:
+        raise StudyError(
+            f"--local with --address {options.address}: --local runs on this machine alone. Give one of the two."
+        )
     study = load_study(Path(options.file), options.local)
     study = study.varied(**_overrides(options.set))
     graph = compile_study(study, options.data)
@@ -90,7 +107,9 @@ def load_study(file: Path, local: bool) -> Study:
     except (Exception, SystemExit) as error:  # a study file is the user's code and may raise anything
         lines = (frame.lineno for frame in reversed(traceback.extract_tb(error.__traceback__)) if frame.filename == str(file))
         line = error.lineno if isinstance(error, SyntaxError) else next(lines, "?")
-        raise StudyError(f"{file}, line {line}: the study file raised {type(error).__name__}: {error}") from error
+        unknown = re.fullmatch(r"Study\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+        hint = did_you_mean(unknown[1], (field.name for field in fields(Study))) if unknown else ""
+        raise StudyError(f"{file}, line {line}: the study file raised {type(error).__name__}: {error}.{hint}") from error
     name = "local" if local else "study"
     found = getattr(module, name, None)
     if not isinstance(found, Study):
@@ -118,6 +137,8 @@ def _overrides(settings: list[str]) -> dict[str, Any]:
 def _warnings(study: Study, data: str | None) -> list[str]:
     """What a reader of the results should know: test sentences that stand in a train split."""
     lines = []
+    if data and set(study.dataset) == {"sandbox"}:
+        lines.append(f"warning: --data {data} is not read: the sandbox is made, not read. Add --set dataset=NAME")
     for name in study.dataset:
         dataset = open_dataset(name, data, study.types, study.dropped_types)
         for code in sorted({*study.targets, *chain.from_iterable(study.sources)}):
@@ -145,13 +166,17 @@ def _execute(plan: Plan, study: Study, store: Store, options: argparse.Namespace
                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())  # fmt: skip
     with Progress(*columns, console=console, refresh_per_second=2) as bar:
         total = sum(unit.cost for unit in plan.units) or 1.0
-        task = bar.add_task("starting", total=total)
+        task, said = bar.add_task("starting", total=total), time.monotonic()
 
         def show(state: State) -> None:
+            nonlocal said
             counts = {name: state.steps[name] for name in ("done", "running", "waiting")}
             counts |= {"done": counts["done"] - len(state.failed), "failed": len(state.failed)}
             text = "steps: " + ", ".join(f"{number} {name}" for name, number in counts.items() if number or name != "failed")
             bar.update(task, description=text, completed=state.cost)
+            if not console.is_terminal and time.monotonic() > said + SAY_EVERY:  # a file shows no bar before its end
+                said = time.monotonic()
+                console.print(f"{text}; {state.cost / total:.0%}", markup=False)
 
         run_units(plan.units, store, site, at_once, show)
 
@@ -190,28 +215,31 @@ def _conclude(plan: Plan, store: Store, console: Console) -> int:
 
 
 def _tables(frame: Any) -> Iterator[Table]:
-    """F1 by target and volume, a table for each dataset, model and form."""
+    """F1 by target and volume, a table for each dataset, model and form, narrow enough for 80 columns."""
     import polars as pl
 
     done = frame.filter((pl.col("entity_type") == "ALL") & (pl.col("status") == "done"))
     for setting, rows in done.group_by(["dataset", "model", "form"], maintain_order=True):
         transfer, ceiling = (rows.filter((pl.col("method") == "in-language") == yes) for yes in (False, True))
         volumes = sorted(set(transfer["volume"]))
-        table = Table(title=f"{' '.join(setting)}: span F1 on test by unlabeled target sentences, mean over seeds ± standard deviation")
-        for heading in ("transfer", "on source", *map(str, volumes), "in-language", "seeds", "collapsed"):
+        seeds = sorted(set(rows.group_by("method", "sources", "target", "volume").agg(pl.col("seed").n_unique())["seed"]))
+        title = (
+            f"{' '.join(setting)}: span F1 on test by unlabeled target sentences, mean over {'-'.join(map(str, seeds))} "
+            f"seeds ± standard deviation; {rows['collapsed'].sum()} of {len(rows)} cells collapsed (F1 below {COLLAPSED})"
+        )
+        table = Table(title=title, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+        for heading in ("transfer", "on source", *map(str, volumes), "in-lang."):
             table.add_column(heading, no_wrap=True)
         for (sources, target), cells in transfer.group_by(["sources", "target"], maintain_order=True):
             table.add_row(
-                f"{'+'.join(sources)} → {target}",
+                f"{'+'.join(sources)}→{target}",
                 _spread(cells.filter(pl.col("volume") == cells["volume"].min())["source_f1"]),
                 *(_spread(cells.filter(pl.col("volume") == volume)["f1"]) for volume in volumes),
                 _spread(ceiling.filter(pl.col("target") == target)["f1"]),
-                str(cells["seed"].n_unique()), str(cells["collapsed"].sum() or ""),
             )  # fmt: skip
         alone = ceiling.filter(~pl.col("target").is_in(transfer["target"].unique().to_list()))
         for (target,), cells in alone.group_by(["target"], maintain_order=True):
-            blank = [""] * (1 + len(volumes))
-            table.add_row(target, *blank, _spread(cells["f1"]), str(cells["seed"].n_unique()), str(cells["collapsed"].sum() or ""))
+            table.add_row(target, *[""] * (1 + len(volumes)), _spread(cells["f1"]))
         yield table
 
 
@@ -219,7 +247,8 @@ def _spread(scores: Any) -> str:
     """Mean and standard deviation of a polars series of scores."""
     if not len(scores):
         return ""
-    return f"{scores.mean():.3f}" + (f" ±{scores.std():.3f}" if len(scores) > 1 else "")
+    texts = [f"{scores.mean():.3f}", *([f"±{scores.std():.3f}"] if len(scores) > 1 else ())]
+    return "".join(text.replace("0.", ".", 1) for text in texts)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ LAYERS = [
     ("engine.work",),
     ("engine.plan",),
     ("engine.schedule",),
-    ("engine.study",),
+    ("engine.study", "engine.export"),
 ]
 
 

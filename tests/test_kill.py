@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from small_study import ROOT, STUDY, command
@@ -25,7 +26,7 @@ def test_a_killed_study_goes_on_and_ends_equal(tmp_path: Path) -> None:
     arguments = [sys.executable, "-m", "engine.study", str(file), "--local", "--out", str(killed)]
     with subprocess.Popen(arguments, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL) as process:
         try:
-            _wait_for_first_evaluation(killed, process)
+            _wait_for_first_step("finetune", killed, process)
         finally:
             os.killpg(process.pid, signal.SIGKILL)
     finished = _records(killed)
@@ -39,9 +40,21 @@ def test_a_killed_study_goes_on_and_ends_equal(tmp_path: Path) -> None:
     assert not list((killed / "artifacts").glob(".tmp-*"))
 
 
-def _wait_for_first_evaluation(out: Path, process: subprocess.Popen[bytes]) -> None:
+def test_ctrl_c_says_that_the_study_goes_on(tmp_path: Path) -> None:
+    file, out = tmp_path / "small.py", tmp_path / "out"
+    file.write_text(STUDY)
+    arguments = [sys.executable, "-m", "engine.study", str(file), "--local", "--out", str(out)]
+    with subprocess.Popen(arguments, cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
+        _wait_for_first_step("pretrain", out, process)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 130, said
+    assert "the same command goes on" in said and "Traceback" not in said
+
+
+def _wait_for_first_step(kind: str, out: Path, process: subprocess.Popen[Any]) -> None:
     end = time.monotonic() + DEADLINE
-    while not list(out.glob("artifacts/finetune-*/step.json")):
+    while not list(out.glob(f"artifacts/{kind}-*/step.json")):
         assert process.poll() is None, "the study ended before it could be killed"
         assert time.monotonic() < end, "no step finished in time"
         time.sleep(0.05)

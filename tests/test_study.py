@@ -7,7 +7,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 from small_study import ROOT, STUDY, command
+from transformers import AutoModelForSeq2SeqLM
 
 import engine
 from engine.store import Store
@@ -51,6 +53,22 @@ def test_run_again_there_is_nothing_to_run(study: Path, out: Path) -> None:
     run = command(str(study), "--local", "--out", str(out))
     assert run.returncode == 0
     assert "4 cells: 4 done" in run.stdout and "0 to run" in run.stdout
+
+
+def test_a_trained_model_is_exported_whole(out: Path, tmp_path: Path) -> None:
+    name = next(path.name for path in out.glob("artifacts/finetune-*"))
+    exported = tmp_path / "model"
+    command = [sys.executable, "-m", "engine.export", str(out)]
+    run = subprocess.run([*command, name, str(exported)], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert run.returncode == 0, run.stderr
+    model = AutoModelForSeq2SeqLM.from_pretrained(exported)
+    base = AutoModelForSeq2SeqLM.from_pretrained(next(out.glob("artifacts/pretrain-*")))
+    assert model.shared.weight.shape == base.shared.weight.shape
+    changed = [not torch.equal(one, other) for one, other in zip(model.parameters(), base.parameters(), strict=True)]
+    assert all(changed)  # every weight of this study is trained
+    for wrong, said in (((name, str(exported)), "exists"), (("finetune-none", str(tmp_path / "no")), name)):
+        run = subprocess.run([*command, *wrong], capture_output=True, text=True, cwd=ROOT, check=False)
+        assert run.returncode == 2 and said in run.stderr and "Traceback" not in run.stderr
 
 
 def test_one_more_target_adds_only_its_steps(study: Path, out: Path) -> None:
@@ -138,6 +156,7 @@ def test_the_report_says_what_the_sandbox_is(out: Path) -> None:
         (["--set", "methods=teacher"], "Did you mean 'teacher-student'"),
         (["--set", "targets="], "takes names"),
         (["--set", "seeds=0,0"], "more than once"),
+        (["--set", "targets"], "--set targets=VALUE"),
         (["--set", "seeds=one"], "whole numbers"),
         (["--set", "volumes=9000"], "larger than the pool"),
         (["--set", "methods=direct"], "changes nothing"),

@@ -63,7 +63,8 @@ class FolderDataset:
             hint = f"{did_you_mean(split, there)} Of {language} it has: {' '.join(there)}."
         else:
             codes = self._languages(split)
-            hint = f"{did_you_mean(language, codes)} Its languages: {' '.join(codes)}."
+            has = f"Its languages: {' '.join(codes)}." if codes else "It has none: see the folder that --data names."
+            hint = f"{did_you_mean(language, codes)} {has}"
         raise DataError(f"dataset {self.name!r} has no split {split!r} of {language!r}: {path} is missing.{hint}")
 
 

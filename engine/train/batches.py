@@ -17,7 +17,7 @@ from engine.spec import Training
 
 # What a forward and backward pass costs besides its arithmetic, in operations: some 10 ms on a core, 30 ms on a GPU.
 PASS_OPERATIONS = {"cpu": 5e8, "cuda": 3e12}
-SMALLEST_PASS = 64  # subwords: arithmetic on fewer is slow, too
+SMALLEST_PASS = 32  # subwords: arithmetic on fewer is slow, too
 IGNORED = -100  # the target of a position that is no word; torch's own default for cross-entropy
 NOTHING = "there is no example to train on. Check the split's size and the study's volumes."
 
