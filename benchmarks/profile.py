@@ -25,6 +25,7 @@ UPDATES = 10
 KINDS = {
     "matrix products": ("mm", "linear"),
     "softmax": ("softmax",),
+    "dropout's random numbers": ("dropout", "bernoulli"),
     "optimizer, clipping": ("adamw", "linalg_vector_norm", "_foreach"),
     "embeddings": ("embedding", "index"),
     "elementwise, norms": ("mul", "add", "div", "pow", "sum", "mean", "rsqrt", "gelu", "threshold", "layer_norm", "neg", "where"),
@@ -58,18 +59,17 @@ def _tiny() -> dict[str, float]:
     data = open_dataset("sandbox", None, TYPES, ("DATE", "MISC")).sentences("x-eng", "train")
     with TemporaryDirectory() as folder:
         make_tiny(Path(folder), data, 0)
-        return _shares(folder, "slots", data, LOCAL["tiny"].finetune)
+        return _shares(folder, "slots", data, Training(**vars(LOCAL["tiny"].finetune) | {"steps": 2 * UPDATES}))
 
 
 def _real(checkpoint: str, form: str, frozen: int) -> dict[str, float]:
-    training = Training(batch_size=16, learning_rate=1e-4, max_tokens=128, freeze_layers=frozen)
+    training = Training(steps=2 * UPDATES, batch_size=16, learning_rate=1e-4, max_tokens=128, freeze_layers=frozen)
     return _shares(checkpoint, form, sentences("swa", "train"), training)
 
 
 def _shares(checkpoint: str, form: str, text: Any, training: Training) -> dict[str, float]:
     """Seconds of an update, and the share of each kind of operation."""
     torch.set_num_threads(1)
-    training = Training(**vars(training) | {"steps": 2 * UPDATES})
     backend = _Profiled()
     fit(new_tagger(checkpoint, form, TAGS, 0), text, tag_numbers(text), cross_entropy, training, 0, 0, backend)
     return backend.shares
