@@ -14,7 +14,7 @@ from benchmarks.report import Skipped, machine
 
 NAMES = ("train", "tag", "encoder", "study", "overhead", "scale", "gpu", "memory", "limit", "profile")
 RESULTS = Path(__file__).parent / "RESULTS.md"
-HEAD = "# Benchmarks\n\nTimes are medians; ratios are medians of pairs. `python -m benchmarks all` runs all of it.\n"
+HEAD = "# Benchmarks\n\nA section says what is a median and what was run once. `python -m benchmarks all` runs all of it.\n"
 MARK = "<!-- {} -->\n"  # before each section
 
 
@@ -34,7 +34,7 @@ def main() -> int:
         figures, text = {"skipped": str(reason)}, f"## {options.name}\n\nSkipped: {reason}\n"
     print(json.dumps(figures) if options.json else text)
     if options.save:
-        save(RESULTS, options.name, text)
+        save(RESULTS, options.name, text, skipped="skipped" in figures)
     return 0
 
 
@@ -47,15 +47,16 @@ def _all() -> int:
     return 1 if failed else 0
 
 
-def save(file: Path, name: str, text: str) -> None:
-    """Put a benchmark's section in the place of its last one."""
+def save(file: Path, name: str, text: str, skipped: bool = False) -> None:
+    """Put a benchmark's section in the place of its last one; one that was skipped here takes no place of figures."""
     there = file.read_text("utf-8") if file.exists() else ""
     sections = {}
     for other in NAMES:
         _, mark, rest = there.partition(MARK.format(other))
         if mark:
             sections[other] = rest.partition("<!-- ")[0].strip() + "\n"
-    sections[name] = text
+    if not skipped or name not in sections:
+        sections[name] = text
     ordered = [MARK.format(other) + sections[other] for other in NAMES if other in sections]
     file.write_text("\n".join([HEAD, *ordered]), "utf-8")
 

@@ -7,6 +7,7 @@ that was killed is planned anew.
 import logging
 import math
 import os
+import socket
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -145,8 +146,13 @@ class _Worker(tune.Trainable):
         """Nothing: a unit that is tried again skips the steps that the store has."""
 
     def step(self) -> dict[str, Any]:
+        import torch
+
         outcome, error = Outcome(), None
         if self.config["gpus"]:
+            if not torch.cuda.is_available():
+                error = f"torch {torch.__version__} finds no GPU on {socket.gethostname()}: install it for the node's CUDA."
+                return {"made": 0, "failed": [], "error": error, "gpus": None, "done": True}
             _limit_gpu(self.config["gpus"])
         try:
             outcome = run_unit(self.units[self.config["unit"]], self.store, self.site)
@@ -206,9 +212,10 @@ def _gpu_share() -> float:
 
 
 def start_ray(address: str | None, local: bool, jobs: int | None, resources: Resources) -> int:
-    """Connect to a cluster, or start Ray on this machine. Return how many units fit at once, at most `jobs`.
+    """Connect to a cluster, or start Ray on this machine. Return how many units run at once.
 
-    Where none fits a cluster as it is now, `jobs`, for which it may grow, or 0. Raises StudyError where neither --local
+    On this machine those that fit, at most `jobs`; on a cluster `jobs`, for which it may grow, else those that fit it now,
+    0 where none does. Raises StudyError where neither --local
     nor --address was given and there is no GPU here, where the cluster does not answer, or no unit fits this machine.
     """
     if not local and address is None and not _gpus():
@@ -241,7 +248,7 @@ def start_ray(address: str | None, local: bool, jobs: int | None, resources: Res
         )
     if fit and resources.gpus == "auto" and not resources.deepspeed:
         fit = int(there["CPU"] // need["CPU"])  # how many of them share the GPUs is seen when the first have run
-    return min(fit, jobs or fit) if fit else jobs or 0
+    return min(fit, jobs or fit) if address is None else jobs or fit
 
 
 def with_threads(resources: Resources, address: str | None, jobs: int | None) -> Resources:

@@ -23,6 +23,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,6 +40,7 @@ from engine.parts import Files, Place, Rows, cells_of, current, generation, plac
 COMPACT_ABOVE = 500  # row files; so many are read in a second
 READS = 5  # tries to read the results while others put them together
 AT_ONCE = 16  # files read or deleted at a time
+COPIES = 4  # artifacts of a remote store that a process keeps on its disk
 BATCH = 1_000  # row files kept apart in memory, where each takes ten times its rows
 
 Answer = TypeVar("Answer")
@@ -140,14 +142,15 @@ class Store:
 
     @contextmanager
     def fetch(self, artifact: str) -> Iterator[Path]:
-        """Give a local folder with the artifact's files (downloaded for the block's time if the store is remote)."""
-        folder = f"{self.root}/artifacts/{artifact}"
+        """Give a local folder with the artifact's files, not to be changed. If the store is remote, a copy for the block's time.
+
+        The last copies stay for later blocks: a worker's steps often need the same base.
+        """
         if self.local:
-            yield Path(folder)
+            yield Path(self.root, "artifacts", artifact)
             return
-        with tempfile.TemporaryDirectory(prefix="sprachbund-") as copy:
-            fs.copy_files(folder, copy, source_filesystem=self._fs, destination_filesystem=fs.LocalFileSystem())
-            yield Path(copy)
+        copy = _local_copy(self, artifact)
+        yield Path(copy.name)
 
     @contextmanager
     def scratch(self, artifact: str) -> Iterator[Path]:
@@ -302,6 +305,8 @@ class Store:
         except FileNotFoundError:
             raise
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+            if self._fs.get_file_info(f"{self.root}/results/{name}").type == fs.FileType.NotFound:  # a bucket says so late
+                raise FileNotFoundError(name) from error
             raise StoreError(
                 f"{self.address}: results/{name} cannot be read ({error}). Move it away and run the study again: its "
                 "cells are then redone from the artifacts."
@@ -369,11 +374,19 @@ class Store:
 
     def _remove_scratch_of_the_dead(self) -> None:
         """Remove scratch folders that a killed process of this machine left behind."""
-        here = f".tmp-{socket.gethostname()}-"
-        for folder in Path(self.root, "artifacts").glob(f"{here}*") if self.local else ():
-            process = folder.name.removeprefix(here).partition("-")[0]
-            if process.isdigit() and not _alive(int(process)):
+        here = re.compile(rf"\.tmp-{re.escape(socket.gethostname())}-(\d+)-[0-9a-f]{{8}}-")
+        for folder in Path(self.root, "artifacts").glob(".tmp-*") if self.local else ():
+            if (ours := here.match(folder.name)) and not _alive(int(ours[1])):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+@lru_cache(maxsize=COPIES)
+def _local_copy(store: Store, artifact: str) -> tempfile.TemporaryDirectory[str]:
+    """A remote artifact's files, which never change. The folder goes with the last that holds what is returned."""
+    copy = tempfile.TemporaryDirectory(prefix="sprachbund-")
+    source = f"{store.root}/artifacts/{artifact}"
+    fs.copy_files(source, copy.name, source_filesystem=store._fs, destination_filesystem=fs.LocalFileSystem())
+    return copy
 
 
 def slug(*parts: str, length: int = 60) -> str:

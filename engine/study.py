@@ -17,6 +17,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -203,8 +204,10 @@ def _conclude(plan: Plan, store: Store, console: Console) -> int:
     # The store may have more: other studies, requests and recipes.
     asked = [work.fingerprint for work in plan.graph.cells]
     frame = frame.filter((frame["study"] == plan.graph.cells[0].cell.study) & frame["fingerprint"].is_in(asked))
-    for table in _tables(frame):
-        console.print(table)
+    for setting, rows in _settings(frame):
+        with_spread = _table(setting, rows, spread=True)
+        wide = Measurement.get(console, console.options.update(width=1_000), with_spread).maximum > console.width
+        console.print(_table(setting, rows, spread=False) if wide else with_spread)
     for work in plan.open:
         error = frame.filter((frame["fingerprint"] == work.fingerprint) & (frame["status"] == "failed"))["error"]
         text = f"failed: {work.cell}: {error[0]}" if len(error) else f"not run: {work.cell}"
@@ -214,40 +217,45 @@ def _conclude(plan: Plan, store: Store, console: Console) -> int:
     return 1 if plan.open else 0
 
 
-def _tables(frame: Any) -> Iterator[Table]:
-    """F1 by target and volume, a table for each dataset, model and form, narrow enough for 80 columns."""
+def _settings(frame: Any) -> Iterator[tuple[str, Any]]:
+    """The finished cells of each dataset, model and form."""
+    done = frame.filter((frame["entity_type"] == "ALL") & (frame["status"] == "done"))
+    for setting, rows in done.group_by(["dataset", "model", "form"], maintain_order=True):
+        yield " ".join(setting), rows
+
+
+def _table(setting: str, rows: Any, spread: bool) -> Table:
+    """F1 by target and volume."""
     import polars as pl
 
-    done = frame.filter((pl.col("entity_type") == "ALL") & (pl.col("status") == "done"))
-    for setting, rows in done.group_by(["dataset", "model", "form"], maintain_order=True):
-        transfer, ceiling = (rows.filter((pl.col("method") == "in-language") == yes) for yes in (False, True))
-        volumes = sorted(set(transfer["volume"]))
-        seeds = sorted(set(rows.group_by("method", "sources", "target", "volume").agg(pl.col("seed").n_unique())["seed"]))
-        title = (
-            f"{' '.join(setting)}: span F1 on test by unlabeled target sentences, mean over {'-'.join(map(str, seeds))} "
-            f"seeds ± standard deviation; {rows['collapsed'].sum()} of {len(rows)} cells collapsed (F1 below {COLLAPSED})"
-        )
-        table = Table(title=title, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-        for heading in ("transfer", "on source", *map(str, volumes), "in-lang."):
-            table.add_column(heading, no_wrap=True)
-        for (sources, target), cells in transfer.group_by(["sources", "target"], maintain_order=True):
-            table.add_row(
-                f"{'+'.join(sources)}→{target}",
-                _spread(cells.filter(pl.col("volume") == cells["volume"].min())["source_f1"]),
-                *(_spread(cells.filter(pl.col("volume") == volume)["f1"]) for volume in volumes),
-                _spread(ceiling.filter(pl.col("target") == target)["f1"]),
-            )  # fmt: skip
-        alone = ceiling.filter(~pl.col("target").is_in(transfer["target"].unique().to_list()))
-        for (target,), cells in alone.group_by(["target"], maintain_order=True):
-            table.add_row(target, *[""] * (1 + len(volumes)), _spread(cells["f1"]))
-        yield table
+    transfer, ceiling = (rows.filter((pl.col("method") == "in-language") == yes) for yes in (False, True))
+    volumes = sorted(set(transfer["volume"]))
+    seeds = sorted(set(rows.group_by("method", "sources", "target", "volume").agg(pl.col("seed").n_unique())["seed"]))
+    title = (
+        f"{setting}: span F1 on test by unlabeled target sentences, mean over {'-'.join(map(str, seeds))} seeds"
+        f"{' ± standard deviation' * spread}; {rows['collapsed'].sum()} of {len(rows)} cells collapsed (F1 below {COLLAPSED})"
+    )
+    table = Table(title=title, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    for heading in ("transfer", "on source", *map(str, volumes), "in-lang."):
+        table.add_column(heading, no_wrap=True)
+    for (sources, target), cells in transfer.group_by(["sources", "target"], maintain_order=True):
+        columns = [
+            cells.filter(pl.col("volume") == cells["volume"].min())["source_f1"],
+            *(cells.filter(pl.col("volume") == volume)["f1"] for volume in volumes),
+            ceiling.filter(pl.col("target") == target)["f1"],
+        ]
+        table.add_row(f"{'+'.join(sources)}→{target}", *(_score(scores, spread) for scores in columns))
+    alone = ceiling.filter(~pl.col("target").is_in(transfer["target"].unique().to_list()))
+    for (target,), cells in alone.group_by(["target"], maintain_order=True):
+        table.add_row(target, *[""] * (1 + len(volumes)), _score(cells["f1"], spread))
+    return table
 
 
-def _spread(scores: Any) -> str:
-    """Mean and standard deviation of a polars series of scores."""
+def _score(scores: Any, spread: bool) -> str:
+    """Mean of a polars series of scores, and their standard deviation."""
     if not len(scores):
         return ""
-    texts = [f"{scores.mean():.3f}", *([f"±{scores.std():.3f}"] if len(scores) > 1 else ())]
+    texts = [f"{scores.mean():.3f}", *([f"±{scores.std():.3f}"] if spread and len(scores) > 1 else ())]
     return "".join(text.replace("0.", ".", 1) for text in texts)
 
 

@@ -1,6 +1,7 @@
 """The tiny checkpoint, both forms of tagger, loading and saving, prediction and pretraining, all on the real parts."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from toy import TYPES, toy_sentences
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MT5Config, MT5ForConditionalGeneration
 
@@ -250,6 +252,15 @@ class TestErrors:
         changes.write_bytes(changes.read_bytes()[:20])
         with pytest.raises(ModelError, match="holds no tagger"):
             load_tagger(tmp_path, tiny)
+
+    def test_a_tagger_of_a_checkpoint_that_changed(self, tiny, tmp_path):
+        save_tagger(new_tagger(tiny, "slots", TAGS, seed=0), tmp_path / "tagger")
+        other = tmp_path / "other"
+        shutil.copytree(tiny, other)
+        weights = load_file(other / "model.safetensors")
+        save_file({name: value + 0.01 for name, value in weights.items()}, other / "model.safetensors", {"format": "pt"})
+        with pytest.raises(ModelError, match="another checkpoint"):
+            load_tagger(tmp_path / "tagger", str(other))
 
     def test_a_tagger_of_another_checkpoint(self, tiny, e5, tmp_path):
         tagger = new_tagger(tiny, "encoder", TAGS, seed=0)

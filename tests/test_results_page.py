@@ -13,7 +13,8 @@ def test_a_section_replaces_its_last_one_alone(tmp_path: Path) -> None:
     others = file.read_text()
     save(file, "tag", "## tag\n\nnew\n")
     page = file.read_text()
-    assert page == others.replace("old", "new")
+    save(file, "tag", "## tag\n\nskipped\n", skipped=True)
+    assert file.read_text() == page == others.replace("old", "new")
     assert page.startswith("# Benchmarks\n")
     assert [line for line in page.splitlines() if line.startswith("## ")] == ["## train", "## tag", "## limit"]
 

@@ -64,6 +64,28 @@ def test_scratch_of_a_dead_process_is_removed(store: Store, tidy: Callable[[Stor
     zombie.wait()
 
 
+def test_scratch_of_another_host_stays(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(store.root, "artifacts", ".tmp-gpu-2-999999999-0a1b2c3d-step-a-1")  # of host gpu-2, not of gpu's process 2
+    folder.mkdir()
+    monkeypatch.setattr("socket.gethostname", lambda: "gpu")
+    store.probe()
+    assert folder.exists()
+    monkeypatch.setattr("socket.gethostname", lambda: "gpu-2")
+    store.probe()
+    assert not folder.exists()
+
+
+def test_a_remote_artifact_is_copied_once() -> None:
+    store = Store("mock:///out")
+    store.probe()
+    store._fs.create_dir("out/artifacts/step-a-1")  # a bucket needs none
+    with store.scratch("step-a-1") as folder:
+        (folder / "weights").write_bytes(b"w")
+        store.publish("step-a-1", folder, {})
+    with store.fetch("step-a-1") as one, store.fetch("step-a-1") as other:
+        assert one == other and (one / "weights").read_bytes() == b"w"
+
+
 def test_newer_rows_of_a_cell_count_and_the_older_are_set_aside(store: Store) -> None:
     store.write_rows("cell", "aaa", "fp1", [row(1, status="failed", error="boom", fingerprint="fp1")])
     assert store.results()["status"].to_list() == ["failed"]

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from engine.data.sentences import Sentence
 from engine.models.mt5 import SlotTagger
 from engine.models.pretraining import Pretrainer
+from engine.models.sentinel import SentinelTagger
 from engine.models.sizes import from_config
 from engine.models.tagger import Tagger
 from engine.models.windows import Window
 from engine.spec import Training
 from engine.train.batches import Batch, micro_batches, pass_cost, updates, words_per_update
-from engine.train.loop import Backend, TrainingLog, train
+from engine.train.loop import Backend, PlainBackend, TrainingLog, train
 from engine.train.memory import UNKNOWN, Activations, activations
 
 LOOKED_AT = 32  # updates whose micro-batches tell how much memory a training takes
@@ -82,10 +83,11 @@ def _activations(
     form = "slots" if decoder else "encoder"
     outputs = model.model.get_input_embeddings().weight.shape[0] if isinstance(model, Pretrainer) else len(model.tags)
     lengths = [len(example.input_ids) for example in examples]
+    written = 2 if isinstance(model, SentinelTagger) else 1  # ids a word that the decoder reads
     most = UNKNOWN
     looked_at = islice(micro_batches(lengths, training, seed, 0, world, micro_batch, cost), LOOKED_AT)
     for part in chain.from_iterable(looked_at):
-        tokens, slots = max(lengths[i] for i in part), max(len(examples[i].slots) for i in part)
+        tokens, slots = max(lengths[i] for i in part), written * max(len(examples[i].slots) for i in part)
         kept = activations(size, form, training.precision, len(part), tokens, slots, outputs)
         most = max(most, kept, key=lambda activations: activations.whole)
     return most
@@ -99,6 +101,6 @@ def trained(model: Model, remake: Callable[[], Model], backend: Backend) -> Mode
     weights = backend.weights()
     if backend.rank:
         return None
-    whole = model if backend.world == 1 else remake()
+    whole = model if isinstance(backend, PlainBackend) else remake()
     whole.load_state_dict(weights)
     return whole
