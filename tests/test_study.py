@@ -100,7 +100,7 @@ def test_two_workers_with_zero_2_train_the_same_models(study: Path, out: Path, t
     file = study.with_name("two.py")
     two = "seeds=(0,), resources=Resources(workers=2, zero_stage=2, micro_batch=8)"
     file.write_text(STUDY.replace("seeds=(0,)", two).replace("Recipe, Study", "Recipe, Resources, Study"))
-    run = command(str(file), "--local", "--out", str(tmp_path), "--set", "methods=direct", "--set", "volumes=0")
+    run = command(str(file), "--local", "--out", str(tmp_path), "--set", "methods=in-language", "--set", "volumes=0")
     assert run.returncode == 0, run.stdout + run.stderr
     ours, theirs = Store(str(tmp_path)), Store(str(out))
     trained = [name for name in ours.artifacts() if not name.startswith("evaluate")]
@@ -154,7 +154,7 @@ def test_the_report_says_what_the_sandbox_is(out: Path) -> None:
         (["--set", "targets=eng"], "x-"),
         (["--set", "target=x-nld"], "Did you mean 'targets'"),
         (["--set", "methods=teacher"], "Did you mean 'teacher-student'"),
-        (["--set", "targets="], "takes names"),
+        (["--set", "targets="], "no value"),
         (["--set", "seeds=0,0"], "more than once"),
         (["--set", "targets"], "--set targets=VALUE"),
         (["--set", "seeds=one"], "whole numbers"),
