@@ -216,7 +216,7 @@ class Store:
     def compact(self, above: int = COMPACT_ABOVE) -> None:
         """Put row files together to one part, where there are more than `above` or some rows do not count any more.
 
-        The latter move to results/superseded/. The driver of a run calls it, not its workers. It may be killed at any
+        The latter move to results/superseded/; scratch of dead processes goes. The driver of a run calls it, not its workers. It may be killed at any
         moment, and many runs may do it at once while others write (`engine.parts` says why). Raises StoreError where a
         file cannot be read.
         """
