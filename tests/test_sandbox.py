@@ -83,7 +83,7 @@ def test_sizes_and_tags() -> None:
             assert 4 <= len(sentence.words) <= 32
         assert {tag[2:] for sentence in made for tag in sentence.tags} == {"", "LOC", "ORG", "PER"}
     text = sandbox.sentences("x-eng", "text")
-    assert len(text) == sandbox.size("x-eng", "text") == 4000
+    assert len(text) == sandbox.size("x-eng", "text") == 2000
     assert all(sentence.tags is None for sentence in text)
 
 

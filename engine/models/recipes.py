@@ -27,11 +27,11 @@ _TINY_TRAINING: dict[str, Any] = {
 }  # fmt: skip
 _TINY = Recipe(
     pretrain=Pretraining(
-        objective="denoise", languages=_TINY_LANGUAGES, sentences=2_000, masked=0.2, steps=900, batch_size=32,
+        objective="denoise", languages=_TINY_LANGUAGES, sentences=2_000, masked=0.2, steps=750, batch_size=32,
         **_TINY_TRAINING,
     ),
-    finetune=Training(steps=350, batch_size=24, **_TINY_TRAINING),
-    distill=Distillation(steps=270, batch_size=24, **_TINY_TRAINING),
+    finetune=Training(steps=310, batch_size=24, **_TINY_TRAINING),
+    distill=Distillation(steps=230, batch_size=24, **_TINY_TRAINING),
 )
 
 # A laptop's share: enough updates for a small model to learn the task, few enough for two cores. The mT5's is untried.

@@ -26,7 +26,7 @@ GENERATOR_VERSION = 1  # raise it with any change of what is generated
 
 # Sentences of each split. By its hash a meaning belongs to one split in all languages: so no test sentence is in a train
 # split, nor is its translation. "parallel" says the same in all languages; the other splits are each language's own.
-SIZES = {"train": 8000, "dev": 500, "test": 1000, "text": 4000, "parallel": 4000}
+SIZES = {"train": 8000, "dev": 500, "test": 1000, "text": 2000, "parallel": 4000}
 SHARES = {"test": (0, 3), "dev": (3, 5), "parallel": (5, 8), "train": (8, 16), "text": (16, 24)}  # of 24, from and to
 _PARAMETERS = (SHARES, meaning.PARAMETERS, lexicon.PARAMETERS, typology.PARAMETERS)
 
