@@ -19,6 +19,7 @@ from transformers import MT5ForConditionalGeneration
 
 from benchmarks.report import Report, Skipped
 from benchmarks.shapes import mt5_config
+from engine.models.load import fuse_activations
 from engine.models.mt5 import SENTINEL, SlotTagger
 from engine.models.sizes import KNOWN, Size
 from engine.models.windows import Window
@@ -135,7 +136,9 @@ def matmul_rate(device: str) -> float:
 
 def ours(size: Size, setting: Setting, device: str) -> Run:
     """Train a `SlotTagger` through the engine's loop."""
-    tagger = SlotTagger(_model(size, device).cpu(), Pieces(size.vocabulary), TAGS, "random weights")
+    model = _model(size, device).cpu()
+    fuse_activations(model)
+    tagger = SlotTagger(model, Pieces(size.vocabulary), TAGS, "random weights")
     windows, tags = _windows(size, setting)
     tagger.vocabulary.cover(torch.tensor([window.input_ids for window in windows]))
     training, backend = setting.training, PlainBackend(device)

@@ -20,6 +20,7 @@ from transformers import MT5ForConditionalGeneration
 from benchmarks.measure import alone
 from benchmarks.report import Report
 from benchmarks.shapes import mt5_config
+from engine.models.load import fuse_activations
 from engine.models.mt5 import slot_states
 from engine.models.sizes import KNOWN, Size
 from engine.spec import Resources, Training
@@ -47,6 +48,7 @@ class Case:
         """The model as `SlotTagger` trains it: no head, and the rows of the tags as a weight of their own."""
         config = mt5_config(self.size, vocab_size=self.rows)
         model = MT5ForConditionalGeneration._from_config(config, attn_implementation="eager")
+        fuse_activations(model)
         model.lm_head = None
         model.tags = nn.Parameter(torch.randn(TAGS, self.size.width))
         return model

@@ -100,7 +100,7 @@ def load_model(checkpoint: str, auto_class: Any, **settings: Any) -> tuple[PreTr
             tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f"model {checkpoint!r} could not be loaded: {error}") from error
-    _fuse_activations(model)
+    fuse_activations(model)
     return model, tokenizer
 
 
@@ -113,7 +113,7 @@ def model_type(checkpoint: str) -> str:
         raise ModelError(f"model {checkpoint!r} has no readable configuration: {error}") from error
 
 
-def _fuse_activations(model: PreTrainedModel) -> None:
+def fuse_activations(model: PreTrainedModel) -> None:
     """Compute mT5's GELU in one kernel. transformers takes eight, and keeps what each puts out for the gradient."""
     for module in model.modules():
         if isinstance(getattr(module, "act", None), NewGELUActivation):

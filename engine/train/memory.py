@@ -35,12 +35,13 @@ class Kept(NamedTuple):
 # Counted with torch.autograd.graph.saved_tensors_hooks on random models with dropout (transformers 5.23, attention
 # "eager" for mT5 and "sdpa" without a fused kernel for encoders: a fused one keeps no scores).
 ENCODER_LAYER = {
-    ("mt5", "fp32"): Kept(32, 32, 16, 12), ("mt5", "bf16"): Kept(30, 16, 8, 10),
+    ("mt5", "fp32"): Kept(32, 20, 16, 12), ("mt5", "bf16"): Kept(30, 10, 8, 10),
     ("encoder", "fp32"): Kept(40, 8, 0, 12), ("encoder", "bf16"): Kept(34, 4, 0, 12),
 }  # fmt: skip
-DECODER_LAYER = {"fp32": Kept(48, 32, 24, 12), "bf16": Kept(42, 16, 12, 10)}  # a slot's; its keys: slots and subwords
+DECODER_LAYER = {"fp32": Kept(48, 20, 24, 12), "bf16": Kept(42, 10, 12, 10)}  # a slot's; its keys: slots and subwords
 CROSS_ATTENTION = {"fp32": Kept(0, 0, 8, 0), "bf16": Kept(4, 0, 4, 0)}  # a subword's, in each layer of the decoder
 LOGITS = {"fp32": 12, "bf16": 16}  # bytes for each slot and output
+PASSING = {"fp32": 4, "bf16": 8}  # bytes a score: gradients that the backward pass of one layer's attention holds for a while
 STREAM = 4  # bytes of a token's state for each unit of width: fp32 between the layers
 
 
@@ -84,7 +85,8 @@ def activations(
         layers += [decoder] * size.decoder_layers
         inputs += size.decoder_layers * sentences * slots
     head = sentences * slots * outputs * LOGITS[precision]
-    return Activations(sum(layers) + head, STREAM * size.width * inputs + max(layers) + head)
+    besides = head + PASSING[precision] * sentences * tokens * size.heads * tokens
+    return Activations(sum(layers) + besides, STREAM * size.width * inputs + max(layers) + besides)
 
 
 def device_bytes(trained: int, frozen: int, kept: Activations, workers: int, settings: Settings) -> int:
