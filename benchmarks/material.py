@@ -63,17 +63,17 @@ def write_checkpoint(folder: Path, tokenizer: Path, **settings: Any) -> None:
 class UserLoop:
     """One update a call, as Hugging Face's Trainer does it: random batches, dynamic padding, every weight trained.
 
-    It makes the same batches as the engine.
+    It makes the same batches as the engine does with that seed.
     """
 
-    def __init__(self, model: nn.Module, examples: Examples, pad_id: int, training: Training) -> None:
+    def __init__(self, model: nn.Module, examples: Examples, pad_id: int, training: Training, seed: int = 0) -> None:
         self.model = model.train()
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
         )
         self.training, self.losses = training, list[float]()
-        self.batches = self._batches(examples, pad_id)
-        torch.manual_seed(0)
+        self.batches = self._batches(examples, pad_id, seed)
+        torch.manual_seed(seed)
 
     def __call__(self) -> None:
         set_learning_rate(self.optimizer, self.training.learning_rate * rate(len(self.losses), self.training))
@@ -84,9 +84,9 @@ class UserLoop:
         self.optimizer.zero_grad()
         self.losses.append(loss.item())
 
-    def _batches(self, examples: Examples, pad_id: int) -> Iterator[dict[str, Tensor]]:
+    def _batches(self, examples: Examples, pad_id: int, seed: int) -> Iterator[dict[str, Tensor]]:
         lengths = [len(ids) for ids, _ in examples]
-        for chosen in order(lengths, self.training.batch_size, self.training.steps, seed=0):
+        for chosen in order(lengths, self.training.batch_size, self.training.steps, seed):
             ids, labels = zip(*(examples[i] for i in chosen), strict=True)
             input_ids = _pad(ids, pad_id)
             mask = torch.arange(input_ids.shape[1]) < torch.tensor([len(row) for row in ids])[:, None]
