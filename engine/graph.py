@@ -5,10 +5,10 @@ the store has.
 """
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from engine.data.corpora import Dataset, open_dataset, pool_size, pool_version
@@ -18,7 +18,9 @@ from engine.models import recipes
 from engine.models.sizes import TINY_CHECKPOINT, checkpoint, describe, short_name
 from engine.spec import (
     FORMS,
+    MIXTURES,
     RECIPE_VERSION,
+    STUDENTS,
     Cell,
     Checkpoint,
     DistillRecipe,
@@ -27,9 +29,11 @@ from engine.spec import (
     LabelRecipe,
     PretrainRecipe,
     Recipe,
+    SimilarityRecipe,
     Split,
     StepRecipe,
     Study,
+    Weights,
 )
 from engine.store import slug
 
@@ -92,7 +96,7 @@ class CellWork:
     @property
     def about(self) -> str:
         cell = self.cell
-        volume = str(cell.volume) if cell.method == "teacher-student" else ""
+        volume = str(cell.volume) if cell.method in STUDENTS else ""
         return slug(cell.method, "+".join(cell.sources), cell.target, volume, f"s{cell.seed}")
 
 
@@ -132,19 +136,27 @@ def without_collection() -> Iterator[None]:
 def expand(study: Study) -> list[Cell]:
     """Return the study's cells, each once.
 
-    Volume 0 of teacher-student is its teacher, that is direct transfer, and direct transfer from a language to itself is
-    the in-language ceiling: such cells go by that name. A source set gives no cell for a target that is one of it.
-    Raises StudyError where an axis changes nothing, a model cannot serve a form, or no cell is left.
+    Volume 0 of a student is direct transfer from its source set, direct transfer from a language to itself is the
+    in-language ceiling, and several teachers on one source are one: such cells go by that name. A source set gives no cell
+    for a target that is one of it. Raises StudyError where an axis changes nothing, a model cannot serve a form, or no cell
+    is left.
     """
-    if "teacher-student" not in study.methods and len(study.volumes) > 1:
+    students = [method for method in study.methods if method in STUDENTS]
+    if not students and len(study.volumes) > 1:
         raise StudyError(
             f"axis volumes={','.join(map(str, study.volumes))} changes nothing: of methods={','.join(study.methods)} none "
             "reads unlabeled text. Set volumes=0, or add teacher-student to the methods."
         )
+    several = [method for method in students if method in MIXTURES]
+    if several and max(map(len, study.sources)) == 1:
+        raise StudyError(
+            f"methods={','.join(several)} with sources={','.join('+'.join(s) for s in study.sources)}: no source set has two "
+            "languages, so there is one teacher. Write a set as eng+deu, or use teacher-student."
+        )
     if study.methods == ("in-language",) and len(study.sources) > 1:
         raise StudyError("axis sources changes nothing: in-language training has no source. Give one source set, or add a method.")
-    if study.methods == ("teacher-student",) and set(study.volumes) == {0}:
-        raise StudyError("methods=teacher-student with volumes=0: a student needs unlabeled text. Give a volume above 0.")
+    if len(students) == len(study.methods) and set(study.volumes) == {0}:
+        raise StudyError(f"methods={','.join(students)} with volumes=0: a student needs unlabeled text. Give a volume above 0.")
     cells: dict[Cell, None] = {}
     for dataset in study.dataset:
         for model in study.model:
@@ -179,8 +191,9 @@ def _points(study: Study) -> Iterator[tuple[str, tuple[str, ...], str, int, int]
                     elif method == "direct":
                         yield method, sources, target, 0, seed
                     else:
+                        student = "teacher-student" if len(sources) == 1 else method
                         for volume in study.volumes:
-                            yield (method if volume else "direct"), sources, target, volume, seed
+                            yield (student if volume else "direct"), sources, target, volume, seed
 
 
 def _check_form(model: str, form: str) -> None:
@@ -232,18 +245,20 @@ class _Compiler:
         if self.checkpoint == TINY_CHECKPOINT and self.recipe.pretrain is None:
             raise StudyError("model=tiny with a recipe without `pretrain`: the tiny model is made by that step. Give one.")
         # What cells share is made once; a study of 100,000 cells asks for it that often.
-        for name in ("_base", "_teacher", "_evaluate", "_labels", "_split", "_pool", "_train_data"):
+        for name in ("_base", "_teacher", "_evaluate", "_labels", "_compare", "_split", "_pool", "_train_data"):
             setattr(self, name, cache(getattr(self, name)))
 
     def add(self, cell: Cell) -> None:
-        teacher = self._teacher(cell.form, cell.sources, cell.seed)
-        trained, scored = teacher, self._evaluate(teacher, cell.target)
-        on_teacher, pool_data = None, None
-        if cell.method == "teacher-student":
-            on_teacher = scored.artifact
-            trained, pool_data = self._student(cell, teacher)
-            scored = self._evaluate(trained, cell.target)
-        on_sources = tuple([self._evaluate(teacher, code).artifact for code in cell.sources])
+        sets = [(code,) for code in cell.sources] if cell.method in MIXTURES else [cell.sources]
+        teachers = [self._teacher(cell.form, sources, cell.seed) for sources in sets]
+        on_sources = tuple([self._evaluate(teacher, code).artifact for teacher, codes in zip(teachers, sets, strict=True) for code in codes])
+        if cell.method in STUDENTS:
+            similarity = self._similarity(cell)
+            on_teacher = self._evaluate_together(cell, teachers, similarity).artifact
+            trained, pool_data = self._student(cell, sets, teachers, similarity)
+        else:
+            (trained,), on_teacher, pool_data = teachers, None, None
+        scored = self._evaluate(trained, cell.target)
         self.graph.cells.append(CellWork(
             cell, trained.artifact, scored.artifact, on_teacher, on_sources, self._train_data(cell.sources), pool_data,
             _content(self._split(cell.target, "test")),
@@ -260,17 +275,37 @@ class _Compiler:
     def _teacher(self, form: str, sources: tuple[str, ...], seed: int) -> Step:
         base, needs = self._base()
         train = tuple(self._split(code, "train") for code in sources)
-        recipe = FinetuneRecipe(base, form, train, self.recipe.finetune, seed)
+        alpha = self.recipe.alpha if len(sources) > 1 else 1.0
+        recipe = FinetuneRecipe(base, form, train, alpha, self.recipe.finetune, seed)
         return self._step(recipe, f"{self.name}-{'+'.join(sources)}-s{seed}", needs)
 
-    def _student(self, cell: Cell, teacher: Step) -> tuple[Step, str]:
-        """The step that distills the cell's student, and what stands for its pool."""
+    def _student(
+        self, cell: Cell, sets: Sequence[tuple[str, ...]], teachers: Sequence[Step], similarity: Step | None
+    ) -> tuple[Step, str]:
+        """The step that distills the cell's student of teachers on these source sets, and what stands for its pool."""
         base, base_needs = self._base()
         pool = self._pool(cell.target, self.study.pool, max(self.study.volumes))
-        labels = self._labels(teacher, cell.sources, cell.target, cell.seed)
-        distill = DistillRecipe(base, teacher.fingerprint, cell.form, pool, cell.volume, self.recipe.distill, cell.seed)
-        needs = (("labels", labels.artifact), *base_needs)
-        return self._step(distill, self._about_student(cell.sources, cell.target, cell.volume, cell.seed), needs), _content(pool)
+        labels = [self._labels(teacher, codes, cell.target, cell.seed) for teacher, codes in zip(teachers, sets, strict=True)]
+        distill = DistillRecipe(
+            base, _stamps(teachers), _weights(cell, similarity), cell.form, pool, cell.volume, self.recipe.distill, cell.seed
+        )
+        needs = (*_roles("labels", labels), *_need_of(similarity), *base_needs)
+        return self._step(distill, self._about_student(cell, cell.volume), needs), _content(pool)
+
+    def _similarity(self, cell: Cell) -> Step | None:
+        """The step that compares the target with each source, for the cells whose teachers are weighted by it."""
+        if MIXTURES.get(cell.method) is None:
+            return None
+        return self._compare(MIXTURES[cell.method][0], cell.sources, cell.target, cell.seed)
+
+    def _compare(self, measure: str, sources: tuple[str, ...], target: str, seed: int) -> Step:
+        (base, base_needs), training, volume = self._base(), self.recipe.distill, max(self.study.volumes)
+        recipe = SimilarityRecipe(
+            base, measure, tuple(self._pool(code, self.study.pool, 0) for code in sources),
+            self._pool(target, self.study.pool, volume), volume, self.recipe.similarity, training.max_tokens,
+            training.precision, seed,
+        )  # fmt: skip
+        return self._step(recipe, f"{self.name}-{measure}-{'+'.join(sources)}-{target}-{volume}-s{seed}", base_needs)
 
     def _labels(self, teacher: Step, sources: tuple[str, ...], target: str, seed: int) -> Step:
         volume = max(self.study.volumes)
@@ -278,17 +313,30 @@ class _Compiler:
         (base, base_needs), training = self._base(), self.recipe.distill
         recipe = LabelRecipe(base, teacher.fingerprint, pool, volume, training.max_tokens, training.precision, seed)
         needs = (("teacher", teacher.artifact), *base_needs)
-        return self._step(recipe, self._about_student(sources, target, volume, seed), needs)
+        return self._step(recipe, f"{self.name}-{'+'.join(sources)}-{target}-{volume}-s{seed}", needs)
 
-    def _about_student(self, sources: tuple[str, ...], target: str, volume: int, seed: int) -> str:
-        return f"{self.name}-{'+'.join(sources)}-{target}-{volume}-s{seed}"
+    def _about_student(self, cell: Cell, volume: int) -> str:
+        mixture = cell.method if cell.method in MIXTURES else ""
+        return slug(self.name, mixture, "+".join(cell.sources), cell.target, str(volume), f"s{cell.seed}")
 
     def _evaluate(self, model: Step, language: str) -> Step:
         """The evaluation of a model on the language's test split."""
         (base, base_needs), training, test = self._base(), self.recipe.finetune, self._split(language, "test")
-        recipe = EvaluateRecipe(base, model.fingerprint, test, training.max_tokens, training.precision)
-        needs = (("model", model.artifact), *base_needs)
+        recipe = EvaluateRecipe(base, (model.fingerprint,), None, 0, test, training.max_tokens, training.precision)
+        needs = (*_roles("model", [model]), *base_needs)
         return self._step(recipe, f"{model.kind}-{model.about}-on-{language}", needs)
+
+    def _evaluate_together(self, cell: Cell, teachers: Sequence[Step], similarity: Step | None) -> Step:
+        """The evaluation on the target's test split of what a student learns from: one teacher, or the mixture."""
+        if len(teachers) == 1:
+            return self._evaluate(teachers[0], cell.target)
+        (base, base_needs), training, test = self._base(), self.recipe.finetune, self._split(cell.target, "test")
+        volume = cell.volume if similarity else 0
+        recipe = EvaluateRecipe(
+            base, _stamps(teachers), _weights(cell, similarity), volume, test, training.max_tokens, training.precision
+        )
+        needs = (*_roles("model", teachers), *_need_of(similarity), *base_needs)
+        return self._step(recipe, f"teachers-{self._about_student(cell, volume)}", needs)
 
     def _step(self, recipe: StepRecipe, about: str, needs: tuple[tuple[str, str], ...]) -> Step:
         step = Step.of(recipe, about, needs, self.model)
@@ -312,6 +360,26 @@ class _Compiler:
                 "(those of dev and test left out). Lower the volume, or use pool='text' in the study."
             )
         return Split(self.dataset.name, language, split, pool_version(self.dataset, language, split), ())
+
+
+def _stamps(steps: Sequence[Step]) -> tuple[str, ...]:
+    return tuple(step.fingerprint for step in steps)
+
+
+def _roles(role: str, steps: Sequence[Step]) -> tuple[tuple[str, str], ...]:
+    """Needs that fill one role together: "labels 0", "labels 1", ..."""
+    return tuple((f"{role} {number}", step.artifact) for number, step in enumerate(steps))
+
+
+def _need_of(similarity: Step | None) -> tuple[tuple[str, str], ...]:
+    return (("similarity", similarity.artifact),) if similarity else ()
+
+
+def _weights(cell: Cell, similarity: Step | None) -> Weights | None:
+    if similarity is None:
+        return None
+    recipe = replace(similarity.recipe, volume=0)
+    return Weights(fingerprint([recipe.kind, RECIPE_VERSION[recipe.kind], recipe]), MIXTURES[cell.method][1])
 
 
 def _content(split: Split) -> str:

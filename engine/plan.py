@@ -11,6 +11,7 @@ from itertools import chain
 
 from engine.graph import CellWork, Graph, Step, without_collection
 from engine.models.sizes import describe
+from engine.spec import EvaluateRecipe, SimilarityRecipe, StepRecipe
 from engine.store import Store
 from engine.work import TRAINING, Unit
 
@@ -79,8 +80,8 @@ def _units(to_run: list[Step], left: Iterable[CellWork], costs: Mapping[str, flo
     for step in to_run:
         unit = step.artifact
         if step.kind == "evaluate":
-            model = dict(step.needs)["model"]
-            unit = home.get(model) or f"evaluate {model}"
+            models = [need for role, need in step.needs if role.startswith("model")]
+            unit = step.artifact if len(models) > 1 else home.get(models[0]) or f"evaluate {models[0]}"
         home[step.artifact] = unit
         members.setdefault(unit, []).append(step)
     cells: dict[str, list[CellWork]] = {}
@@ -108,11 +109,22 @@ def seconds(step: Step, on_gpu: bool) -> float:
     if step.kind in TRAINING:
         sentences, factor, calls = recipe.training.steps * recipe.training.batch_size, 6, recipe.training.steps
     else:
-        sentences = recipe.volume if step.kind == "label" else TEST_SENTENCES
+        sentences = _answered(recipe)
         factor, calls = 2, sentences / 64 / 2
     rate = GPU_FLOPS if on_gpu else CPU_FLOPS
     arithmetic = factor * body * sentences * TOKENS_PER_SENTENCE / rate
     return arithmetic if on_gpu else max(arithmetic, calls * CPU_STEP_SECONDS)
+
+
+def _answered(recipe: StepRecipe) -> int:
+    """Sentences that go through a model without training it."""
+    match recipe:
+        case SimilarityRecipe():
+            return recipe.volume + len(recipe.sources) * recipe.training.sentences
+        case EvaluateRecipe():
+            return len(recipe.models) * TEST_SENTENCES
+        case _:
+            return recipe.volume
 
 
 _size = cache(describe)  # which reads a folder's config.json each time
@@ -121,7 +133,7 @@ _size = cache(describe)  # which reads a folder's config.json each time
 def summary(plan: Plan, on_gpu: bool, limit: int = 12) -> list[str]:
     """Return the plan as lines of text: counts, names of stale and failed cells, what sharing saves, the cost."""
     numbers = Counter(step.kind for step in plan.to_run)
-    kinds = {kind: numbers[kind] for kind in (*TRAINING, "label", "evaluate") if kind in numbers}
+    kinds = {kind: numbers[kind] for kind in (*TRAINING, "label", "similarity", "evaluate") if kind in numbers}
     states = ", ".join(f"{len(getattr(plan, state))} {state}" for state in ("done", "failed", "missing", "stale"))
     steps = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
     lines = [f"{len(plan.graph.cells)} cells: {states}", f"{len(plan.to_run)} to run" + (f": {steps}" if steps else "")]

@@ -14,7 +14,18 @@ from engine.errors import StudyError, did_you_mean
 from engine.fingerprint import Part
 from engine.languages import language
 
-METHODS = ("direct", "teacher-student", "in-language")
+# Students of several teachers: how the teachers' answers are weighted (Wu et al. 2020, section 3.3), as the measure of
+# a target sentence's similarity to each source, and whether its weights are its own or the mean of all sentences.
+MIXTURES: dict[str, tuple[str, str] | None] = {
+    "multi-teacher": None,
+    "multi-teacher-lid": ("lid", "domain"),
+    "multi-teacher-lid-sentence": ("lid", "sentence"),
+    "multi-teacher-cosine": ("cosine", "domain"),
+    "multi-teacher-l1": ("l1", "domain"),
+    "multi-teacher-l2": ("l2", "domain"),
+}
+STUDENTS = ("teacher-student", *MIXTURES)  # the methods that read unlabeled target text
+METHODS = ("direct", *STUDENTS, "in-language")
 FORMS = ("slots", "sentinel", "encoder")
 TASKS = ("ner",)
 FAMILIES = ("mt5", "encoder", "tiny")
@@ -23,7 +34,7 @@ AXES = ("dataset", "model", "form", "methods", "sources", "targets", "volumes", 
 
 # One number a kind of step. Raise it when the kind's code changes what it puts out: its steps, and all after them,
 # then count as stale.
-RECIPE_VERSION = {"pretrain": 2, "finetune": 4, "label": 3, "distill": 4, "evaluate": 2}
+RECIPE_VERSION = {"pretrain": 2, "finetune": 5, "label": 3, "similarity": 1, "distill": 5, "evaluate": 3}
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -112,12 +123,43 @@ class Distillation(Training):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Similarity(Part):
+    """How the language identification of Wu et al. 2020 is trained (section 3.3; their script's values).
+
+    `rank`: of the bilinear form. `penalty`: of language embeddings that are not orthonormal (their gamma). `sentences`:
+    at most this many of each source.
+    """
+
+    rank: int = 64
+    penalty: float = 0.01
+    learning_rate: float = 1e-4
+    epochs: int = 10
+    batch_size: int = 32
+    sentences: int = 2_000
+
+    def __post_init__(self) -> None:
+        for name in ("rank", "epochs", "batch_size", "sentences"):
+            _require(getattr(self, name) >= 1, f"{name}={getattr(self, name)}: must be at least 1")
+        _require(self.learning_rate > 0, f"learning_rate={self.learning_rate}: must be above 0")
+        _require(self.penalty >= 0, f"penalty={self.penalty}: must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The three trainings of a study. `pretrain` is None where the checkpoint is used as it is."""
+    """The trainings of a study. `pretrain` is None where the checkpoint is used as it is.
+
+    `alpha`: a language with n labeled sentences in a source set is drawn with a probability in proportion to n**alpha:
+    1 takes each sentence once, 0 each language as often (Xue et al. 2021, section 3.1, pretrain with 0.3).
+    """
 
     finetune: Training
     distill: Distillation
     pretrain: Pretraining | None = None
+    similarity: Similarity = field(default_factory=Similarity)
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.alpha <= 1, f"alpha={self.alpha}: is an exponent of the languages' sizes, 0 <= alpha <= 1")
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -240,6 +282,7 @@ class FinetuneRecipe:
     base: Checkpoint | str
     form: str
     data: tuple[Split, ...]
+    alpha: float
     training: Training
     seed: int
 
@@ -259,16 +302,45 @@ class LabelRecipe:
 
 
 @dataclass(frozen=True, slots=True)
-class DistillRecipe:
-    """Soft labels of `volume` sentences -> a student.
+class SimilarityRecipe:
+    """Text of `sources`, and the first `volume` sentences of a pool -> each sentence's similarity to each source."""
 
-    The labels are known by their teacher and pool and not by the label step: that one labels the study's largest
+    kind = "similarity"
+    base: Checkpoint | str
+    measure: str
+    sources: tuple[Split, ...]
+    pool: Split
+    volume: int
+    training: Similarity
+    max_tokens: int
+    precision: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Weights(Part):
+    """How several teachers are weighted.
+
+    `similarity`: the recipe's fingerprint with volume 0, for a sentence's similarity does not depend on how many others
+    are looked at with it. `level`: "domain" or "sentence".
+    """
+
+    similarity: str
+    level: str
+
+
+@dataclass(frozen=True, slots=True)
+class DistillRecipe:
+    """Soft labels of `volume` sentences -> a student. `weights`: of several teachers, None for equal ones.
+
+    The labels are known by their teachers and pool and not by the label steps: these label the study's largest
     volume once, and a sentence's label does not depend on how many others are labeled with it.
     """
 
     kind = "distill"
     base: Checkpoint | str
-    teacher: str
+    teachers: tuple[str, ...]
+    weights: Weights | None
     form: str
     pool: Split
     volume: int
@@ -278,17 +350,22 @@ class DistillRecipe:
 
 @dataclass(frozen=True, slots=True)
 class EvaluateRecipe:
-    """A tagger, trained from `base`, and a labeled split -> counts per entity type and per sentence."""
+    """A tagger, trained from `base`, and a labeled split -> counts per entity type and per sentence.
+
+    Several `models` answer together, each with its weight over the first `volume` sentences of the pool.
+    """
 
     kind = "evaluate"
     base: Checkpoint | str
-    model: str
+    models: tuple[str, ...]
+    weights: Weights | None
+    volume: int
     data: Split
     max_tokens: int
     precision: str
 
 
-StepRecipe = PretrainRecipe | FinetuneRecipe | LabelRecipe | DistillRecipe | EvaluateRecipe
+StepRecipe = PretrainRecipe | FinetuneRecipe | LabelRecipe | SimilarityRecipe | DistillRecipe | EvaluateRecipe
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -313,7 +390,7 @@ class Cell:
     perturbation: str = "none"
 
     def __str__(self) -> str:
-        volume = f" volume={self.volume}" if self.method == "teacher-student" else ""
+        volume = f" volume={self.volume}" if self.method in STUDENTS else ""
         return (
             f"{self.method} {'+'.join(self.sources)}->{self.target}{volume} seed={self.seed} "
             f"[{self.dataset}, {self.model}, {self.form}]"
@@ -342,7 +419,7 @@ class Study:
     targets: tuple[str, ...]
     volumes: tuple[int, ...] = (0,)
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    methods: tuple[str, ...] = METHODS
+    methods: tuple[str, ...] = ("direct", "teacher-student", "in-language")
     form: tuple[str, ...] = ()
     task: str = "ner"
     types: tuple[str, ...] = ("LOC", "ORG", "PER")

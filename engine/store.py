@@ -53,7 +53,7 @@ COLUMNS = pa.schema(
         ("dataset", pa.string()),
         ("model", pa.string()),  # hub id or name of the folder
         ("form", pa.string()),  # slots, sentinel, encoder
-        ("method", pa.string()),  # direct, teacher-student, in-language
+        ("method", pa.string()),  # direct, teacher-student, multi-teacher..., in-language
         ("sources", pa.list_(pa.string())),  # sorted codes; the target itself for in-language
         ("n_sources", pa.int32()),
         ("target", pa.string()),
@@ -72,7 +72,7 @@ COLUMNS = pa.schema(
         ("entities", pa.int64()),  # gold spans of this type in it
         ("parse_failures", pa.int64()),  # answers that could not be read; always 0 in forms with one slot a word
         ("collapsed", pa.bool_()),  # F1 over all types below 0.05, where there are entities
-        ("teacher_precision", pa.float64()),  # the teacher on the same test split; null where there is none
+        ("teacher_precision", pa.float64()),  # the teacher, or all together, on the same test split; null where there is none
         ("teacher_recall", pa.float64()),
         ("teacher_f1", pa.float64()),
         ("gain", pa.float64()),  # f1 - teacher_f1

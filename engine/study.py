@@ -238,17 +238,26 @@ def _table(setting: str, rows: Any, spread: bool) -> Table:
     table = Table(title=title, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     for heading in ("transfer", "on source", *map(str, volumes), "in-lang."):
         table.add_column(heading, no_wrap=True)
-    for (sources, target), cells in transfer.group_by(["sources", "target"], maintain_order=True):
+    several = len(set(transfer["method"]) - {"direct"}) > 1
+    for name, target, cells in _curves(transfer):
         columns = [
-            cells.filter(pl.col("volume") == cells["volume"].min())["source_f1"],
+            cells.filter(pl.col("volume") == cells["volume"].max())["source_f1"],
             *(cells.filter(pl.col("volume") == volume)["f1"] for volume in volumes),
             ceiling.filter(pl.col("target") == target)["f1"],
         ]
-        table.add_row(f"{'+'.join(sources)}→{target}", *(_score(scores, spread) for scores in columns))
+        label = f"{'+'.join(cells['sources'][0])}→{target}{f' {name}' * several}"
+        table.add_row(label, *(_score(scores, spread) for scores in columns))
     alone = ceiling.filter(~pl.col("target").is_in(transfer["target"].unique().to_list()))
     for (target,), cells in alone.group_by(["target"], maintain_order=True):
         table.add_row(target, *[""] * (1 + len(volumes)), _score(cells["f1"], spread))
     return table
+
+
+def _curves(transfer: Any) -> Iterator[tuple[str, str, Any]]:
+    """A method, a target, and the cells of one source set: a student's at all volumes, from direct transfer on."""
+    for (_, target), cells in transfer.group_by(["sources", "target"], maintain_order=True):
+        for method in [name for name in dict.fromkeys(cells["method"]) if name != "direct"] or ["direct"]:
+            yield method, target, cells.filter(cells["method"].is_in(["direct", method]))
 
 
 def _score(scores: Any, spread: bool) -> str:

@@ -19,7 +19,7 @@ from engine.work import Unit
 
 
 def unit(number: int, model: str = "mt5") -> Unit:
-    recipe = FinetuneRecipe(Checkpoint(model, "1"), "slots", (), Training(steps=1), seed=number)
+    recipe = FinetuneRecipe(Checkpoint(model, "1"), "slots", (), 1.0, Training(steps=1), seed=number)
     return Unit(f"{model}-{number}", (Step.of(recipe, "a teacher", (), model),))
 
 

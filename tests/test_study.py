@@ -113,6 +113,22 @@ def test_two_workers_with_zero_2_train_the_same_models(study: Path, out: Path, t
     assert not list(tmp_path.glob("artifacts/.*"))
 
 
+def test_students_of_several_teachers(study: Path, tmp_path: Path) -> None:
+    methods = ("multi-teacher", "multi-teacher-lid", "multi-teacher-lid-sentence")
+    axes = ("sources=x-eng+x-deu", f"methods={','.join(methods)}", "volumes=20,40")
+    run = command(str(study), "--local", "--out", str(tmp_path), *(text for axis in axes for text in ("--set", axis)))
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "6 cells" in run.stdout and "2 finetune, 6 distill, 2 label, 1 similarity" in run.stdout
+    assert all(f"x-nld {method} " in run.stdout for method in methods)
+    whole = engine.results(str(tmp_path)).filter(pl.col("entity_type") == "ALL")
+    assert set(zip(whole["method"], whole["volume"], strict=True)) == {(m, v) for m in methods for v in (20, 40)}
+    assert whole["gain"].to_list() == pytest.approx((whole["f1"] - whole["teacher_f1"]).to_list())
+    assert whole["sources"].to_list() == [["x-deu", "x-eng"]] * 6 and len(set(whole["source_f1"])) == 1
+    (similarity,) = (name for name in Store(str(tmp_path)).artifacts() if name.startswith("similarity"))
+    weights = Store(str(tmp_path)).record(similarity)["figures"]["weights"]
+    assert set(weights) == {"x-deu", "x-eng"} and sum(weights.values()) == pytest.approx(1)
+
+
 def test_cells_behind_a_failed_step_name_its_error(study: Path, tmp_path: Path) -> None:
     broken = study.with_name("unpretrained.py")
     broken.write_text(STUDY.replace("sentences=200, **small", "sentences=200, **small, freeze_layers=9"))
@@ -153,13 +169,14 @@ def test_the_report_says_what_the_sandbox_is(out: Path) -> None:
         (["--set", "targets=x-nlx"], "x-nld"),
         (["--set", "targets=eng"], "x-"),
         (["--set", "target=x-nld"], "Did you mean 'targets'"),
-        (["--set", "methods=teacher"], "Did you mean 'teacher-student'"),
+        (["--set", "methods=teacher-studnt"], "Did you mean 'teacher-student'"),
         (["--set", "targets="], "no value"),
         (["--set", "seeds=0,0"], "more than once"),
         (["--set", "targets"], "--set targets=VALUE"),
         (["--set", "seeds=one"], "whole numbers"),
         (["--set", "volumes=9000"], "larger than the pool"),
         (["--set", "methods=direct"], "changes nothing"),
+        (["--set", "methods=multi-teacher", "--set", "volumes=20"], "no source set has two languages"),
         (["--set", "sources=x-eng+x-nld", "--set", "methods=direct", "--set", "volumes=0"], "has no cells"),
         (["--set", "dataset=nowhere"], "--data"),
         (["--set", "dataset=wikiann", "--set", "sources=eng", "--set", "targets=nld"], "made from the sandbox's text"),

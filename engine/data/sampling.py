@@ -1,8 +1,9 @@
-"""Nested subsets of sentences: volume is a designed factor, so the 1,000 sentences contain the 100."""
+"""Which sentences are taken: nested subsets, for volume is a designed factor, and languages drawn by temperature."""
 
 from collections import Counter
 from collections.abc import Sequence
 from hashlib import blake2b
+from itertools import accumulate, pairwise
 
 from engine.data.sentences import Sentence
 from engine.errors import DataError
@@ -26,6 +27,22 @@ def nested_subset(sentences: Sequence[Sentence], n: int, seed: int) -> list[int]
         keys.append((_key(seed, seen[sentence.words], sentence.words), index))
         seen[sentence.words] += 1
     return [index for _, index in sorted(keys)[:n]]
+
+
+def tempered(languages: Sequence[Sequence[Sentence]], alpha: float, seed: int) -> list[list[int]]:
+    """For each language of a source set the indices of its sentences, as many in all as there are.
+
+    A language with n sentences gets a share in proportion to n**alpha (Xue et al. 2021, section 3.1): of a larger one a
+    subset is left out, sentences of a smaller one come several times. With alpha=1 each comes once.
+    """
+    sizes = [len(sentences) for sentences in languages]
+    shares = [size**alpha for size in sizes]
+    ends = [round(sum(sizes) * part / sum(shares)) for part in accumulate(shares)]
+    counts = [end - start for start, end in pairwise([0, *ends])]
+    return [
+        [*range(size)] * (count // size) + nested_subset(sentences, count % size, seed)
+        for sentences, size, count in zip(languages, sizes, counts, strict=True)
+    ]
 
 
 def _key(seed: int, occurrence: int, words: tuple[str, ...]) -> bytes:

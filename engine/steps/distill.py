@@ -1,4 +1,7 @@
-"""Distill: soft labels on unlabeled target text -> a student (Wu et al. 2020, Single-TS). Gold tags are never read."""
+"""Distill: soft labels on unlabeled target text -> a student (Wu et al. 2020, Single-TS; of several teachers Multi-TS).
+
+Gold tags are never read.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,11 +11,13 @@ from engine.data.corpora import read_pool
 from engine.data.sampling import nested_subset
 from engine.models.load import new_tagger
 from engine.models.saved import save_tagger
+from engine.models.similarity import mixture
 from engine.models.tagger import Tagger
 from engine.spec import DistillRecipe, Site
 from engine.steps.base import start
 from engine.steps.figures import of_training
 from engine.steps.label import read_labels
+from engine.steps.similarity import teacher_weights
 from engine.train.loop import Backend
 from engine.train.losses import kl, mse
 from engine.train.tagging import fit, trained
@@ -26,7 +31,9 @@ def run(
     """Train a student that starts from the base, as its teacher did: from the teacher itself it had nothing to learn."""
     pool = read_pool(recipe.pool, site.data)
     sentences = [pool[i] for i in nested_subset(pool, recipe.volume, recipe.seed)]
-    tags, labels = read_labels(inputs["labels"], recipe.volume)
+    number = len(recipe.teachers)
+    (tags, *_), answers = zip(*(read_labels(inputs[f"labels {i}"], recipe.volume) for i in range(number)), strict=True)
+    labels = mixture(answers, teacher_weights(recipe, number, inputs))
     checkpoint = start(recipe.base, inputs, site)
 
     def untrained() -> Tagger:

@@ -1,4 +1,4 @@
-"""Evaluate: a tagger and a labeled split -> span counts per entity type, and per sentence with its predicted tags."""
+"""Evaluate: a tagger, or several together, and a labeled split -> span counts per entity type, and per sentence with its predicted tags."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,8 +9,10 @@ import polars as pl
 from engine.data.corpora import read_split
 from engine.models.predict import decode, probabilities
 from engine.models.saved import load_tagger
+from engine.models.similarity import mixture
 from engine.spec import EvaluateRecipe, Site
 from engine.steps.base import start
+from engine.steps.similarity import teacher_weights
 from engine.tasks.ner import ALL, count
 from engine.train.loop import Backend
 
@@ -23,9 +25,13 @@ def run(
 ) -> dict[str, Any]:
     """Write counts.parquet (one row a type and ALL) and sentences.parquet (for a paired bootstrap without a rerun)."""
     sentences = read_split(recipe.data, site.data)
-    tagger = load_tagger(inputs["model"], start(recipe.base, inputs, site)).to(backend.device)
-    answers = probabilities(tagger, sentences, recipe.max_tokens, 64, recipe.precision)
-    predicted = decode(answers, tagger.tags)
+    answers = []
+    for number in range(len(recipe.models)):
+        tagger = load_tagger(inputs[f"model {number}"], start(recipe.base, inputs, site)).to(backend.device)
+        answers.append(probabilities(tagger, sentences, recipe.max_tokens, 64, recipe.precision))
+    shared = teacher_weights(recipe, len(answers), inputs)
+    # A test sentence has the weights of its language, whatever its own: so the gain of either level is over one teacher.
+    predicted = decode(mixture(answers, shared.mean(axis=0, keepdims=True)), tagger.tags)
     gold = [sentence.tags or () for sentence in sentences]
     total = count(gold, predicted)
     rows = [(kind, *total.get(kind, (0, 0, 0))) for kind in (*sorted(recipe.data.types), ALL)]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.data.corpora import read_split
+from engine.data.sampling import tempered
 from engine.models.load import new_tagger
 from engine.models.saved import save_tagger
 from engine.models.tagger import Tagger
@@ -20,8 +21,10 @@ from engine.train.tagging import fit, trained
 def run(
     recipe: FinetuneRecipe, inputs: Mapping[str, Path], out: Path, site: Site, backend: Backend
 ) -> dict[str, Any]:
-    """Train a new tagger with cross-entropy on the gold tags. Several languages are pooled: each sentence counts once."""
-    sentences = [sentence for split in recipe.data for sentence in read_split(split, site.data)]
+    """Train a new tagger with cross-entropy on the gold tags. Several languages are pooled, as `tempered` takes them."""
+    languages = [read_split(split, site.data) for split in recipe.data]
+    drawn = tempered(languages, recipe.alpha, recipe.seed)
+    sentences = [sentences[i] for sentences, chosen in zip(languages, drawn, strict=True) for i in chosen]
     tags = tag_set(recipe.data[0].types)
     number = {tag: index for index, tag in enumerate(tags)}
     labels = [[number[tag] for tag in sentence.tags or ()] for sentence in sentences]
