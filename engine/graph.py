@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import Any
 
 from engine.data.corpora import Dataset, open_dataset, pool_size, pool_version
 from engine.errors import DataError, StudyError
@@ -17,6 +18,7 @@ from engine.fingerprint import fingerprint
 from engine.models import recipes
 from engine.models.sizes import TINY_CHECKPOINT, checkpoint, describe, short_name
 from engine.spec import (
+    ADAPTED,
     FORMS,
     MIXTURES,
     RECIPE_VERSION,
@@ -25,6 +27,7 @@ from engine.spec import (
     Checkpoint,
     DistillRecipe,
     EvaluateRecipe,
+    FewshotRecipe,
     FinetuneRecipe,
     LabelRecipe,
     PretrainRecipe,
@@ -37,6 +40,7 @@ from engine.spec import (
 )
 from engine.store import slug
 
+Base = tuple[Checkpoint | str, tuple[tuple[str, str], ...]]  # what a training starts from, and the need of it
 PRETRAIN_SEED = 0  # one base model for all seeds, as one downloaded checkpoint would be
 
 
@@ -97,7 +101,8 @@ class CellWork:
     def about(self) -> str:
         cell = self.cell
         volume = str(cell.volume) if cell.method in STUDENTS else ""
-        return slug(cell.method, "+".join(cell.sources), cell.target, volume, f"s{cell.seed}")
+        shots = f"{cell.shots}shots" if cell.shots else ""
+        return slug(cell.method, "+".join(cell.sources), cell.target, volume, shots, f"s{cell.seed}")
 
 
 @dataclass
@@ -147,6 +152,11 @@ def expand(study: Study) -> list[Cell]:
             f"axis volumes={','.join(map(str, study.volumes))} changes nothing: of methods={','.join(study.methods)} none "
             "reads unlabeled text. Set volumes=0, or add teacher-student to the methods."
         )
+    if study.shots != (0,) and not {"direct", *ADAPTED} & {*study.methods}:
+        raise StudyError(
+            f"axis shots={','.join(map(str, study.shots))} changes nothing: of methods={','.join(study.methods)} none goes on "
+            "with labeled target sentences. Set shots=0, or add direct to the methods."
+        )
     several = [method for method in students if method in MIXTURES]
     if several and max(map(len, study.sources)) == 1:
         raise StudyError(
@@ -163,10 +173,10 @@ def expand(study: Study) -> list[Cell]:
             name = short_name(model)
             for form in study.form or (describe(model).form,):
                 _check_form(model, form)
-                for method, sources, target, volume, seed in _points(study):
+                for method, sources, target, volume, shots, seed in _points(study):
                     cells[Cell(
                         study=study.name, task=study.task, dataset=dataset, model=name, form=form,
-                        method=method, sources=sources, target=target, volume=volume, seed=seed,
+                        method=method, sources=sources, target=target, volume=volume, shots=shots, seed=seed,
                     )] = None  # fmt: skip
     if not cells:
         raise StudyError(
@@ -176,24 +186,26 @@ def expand(study: Study) -> list[Cell]:
     return list(cells)
 
 
-def _points(study: Study) -> Iterator[tuple[str, tuple[str, ...], str, int, int]]:
+def _points(study: Study) -> Iterator[tuple[str, tuple[str, ...], str, int, int, int]]:
+    """Method, sources, target, volume, shots and seed of each cell; some more than once."""
     for seed in study.seeds:
         for target in study.targets:
             for method in study.methods:
                 if method == "in-language":
-                    yield method, (target,), target, 0, seed
+                    yield method, (target,), target, 0, 0, seed
                     continue
                 for sources in study.sources:
                     if sources == (target,):
-                        yield "in-language", sources, target, 0, seed
+                        yield "in-language", sources, target, 0, 0, seed
                     elif target in sources:
                         continue  # its gold tags are read: no transfer
-                    elif method == "direct":
-                        yield method, sources, target, 0, seed
-                    else:
+                    elif method in STUDENTS:
                         student = "teacher-student" if len(sources) == 1 else method
                         for volume in study.volumes:
-                            yield (student if volume else "direct"), sources, target, volume, seed
+                            yield (student if volume else "direct"), sources, target, volume, 0, seed
+                    else:
+                        for shots in study.shots:
+                            yield method, sources, target, 0, shots, seed
 
 
 def _check_form(model: str, form: str) -> None:
@@ -245,26 +257,29 @@ class _Compiler:
         if self.checkpoint == TINY_CHECKPOINT and self.recipe.pretrain is None:
             raise StudyError("model=tiny with a recipe without `pretrain`: the tiny model is made by that step. Give one.")
         # What cells share is made once; a study of 100,000 cells asks for it that often.
-        for name in ("_base", "_teacher", "_evaluate", "_labels", "_compare", "_split", "_pool", "_train_data"):
+        for name in ("_base", "_adapted", "_teacher", "_evaluate", "_labels", "_compare", "_split", "_pool", "_train_data"):
             setattr(self, name, cache(getattr(self, name)))
 
     def add(self, cell: Cell) -> None:
         sets = [(code,) for code in cell.sources] if cell.method in MIXTURES else [cell.sources]
-        teachers = [self._teacher(cell.form, sources, cell.seed) for sources in sets]
+        base = self._adapted(cell.method, cell.sources, cell.target, cell.seed) if cell.method in ADAPTED else None
+        teachers = [self._teacher(cell.form, sources, cell.seed, base) for sources in sets]
         on_sources = tuple([self._evaluate(teacher, code).artifact for teacher, codes in zip(teachers, sets, strict=True) for code in codes])
         if cell.method in STUDENTS:
             similarity = self._similarity(cell)
             on_teacher = self._evaluate_together(cell, teachers, similarity).artifact
             trained, pool_data = self._student(cell, sets, teachers, similarity)
         else:
-            (trained,), on_teacher, pool_data = teachers, None, None
+            (trained,), on_teacher, pool_data = teachers, None, self._adapted_data(cell)
+            trained = self._fewshot(trained, cell) if cell.shots else trained
         scored = self._evaluate(trained, cell.target)
+        labeled = cell.sources if not cell.shots else (*cell.sources, cell.target)
         self.graph.cells.append(CellWork(
-            cell, trained.artifact, scored.artifact, on_teacher, on_sources, self._train_data(cell.sources), pool_data,
+            cell, trained.artifact, scored.artifact, on_teacher, on_sources, self._train_data(labeled), pool_data,
             _content(self._split(cell.target, "test")),
         ))  # fmt: skip
 
-    def _base(self) -> tuple[Checkpoint | str, tuple[tuple[str, str], ...]]:
+    def _base(self) -> Base:
         if self.recipe.pretrain is None:
             return self.checkpoint, ()
         data = tuple(self._pool(code, "text", 0) for code in self.recipe.pretrain.languages)
@@ -272,8 +287,46 @@ class _Compiler:
         step = self._step(recipe, self.name, ())
         return step.fingerprint, (("base", step.artifact),)
 
-    def _teacher(self, form: str, sources: tuple[str, ...], seed: int) -> Step:
-        base, needs = self._base()
+    def _adapted(self, method: str, sources: tuple[str, ...], target: str, seed: int) -> Base:
+        """The base after its pretraining went on, on text of the cell's languages."""
+        training = self._of_recipe("adapt", method)
+        (base, needs), codes = self._base(), _adapted_to(method, sources, target)
+        data = tuple(self._pool(code, self.study.pool, 0) for code in codes)
+        step = self._step(PretrainRecipe(base, data, training, seed), f"{self.name}-{'+'.join(codes)}-s{seed}", needs)
+        return step.fingerprint, (("base", step.artifact),)
+
+    def _adapted_data(self, cell: Cell) -> str | None:
+        if cell.method not in ADAPTED:
+            return None
+        codes = _adapted_to(cell.method, cell.sources, cell.target)
+        return " ".join(_content(self._pool(code, self.study.pool, 0)) for code in codes)
+
+    def _fewshot(self, model: Step, cell: Cell) -> Step:
+        """The step that goes on with labeled sentences of the target."""
+        training, train = self._of_recipe("fewshot", f"shots={cell.shots}"), self._split(cell.target, "train")
+        size = self.dataset.size(cell.target, "train")
+        if size is not None and cell.shots > size:
+            raise DataError(
+                f"shots={cell.shots}: {self.dataset.name} {cell.target} train has {size} sentences. Lower the number."
+            )
+        (base, base_needs) = _base_of(model)
+        recipe = FewshotRecipe(base, model.fingerprint, cell.form, train, cell.shots, training, cell.seed)
+        needs = (*_roles("model", [model]), *base_needs)
+        return self._step(recipe, f"{model.about}-{cell.target}-{cell.shots}", needs)
+
+    def _of_recipe(self, name: str, for_what: str) -> Any:
+        """A training that a recipe may leave out."""
+        training = getattr(self.recipe, name)
+        if training is None:
+            family = describe(self.model).family
+            raise StudyError(
+                f"{for_what} with model={self.model}: the study's recipe of the family {family!r} has no `{name}`. Give one: "
+                f"recipes={{{family!r}: Recipe(..., {name}=...)}}."
+            )
+        return training
+
+    def _teacher(self, form: str, sources: tuple[str, ...], seed: int, base: Base | None = None) -> Step:
+        base, needs = base or self._base()
         train = tuple(self._split(code, "train") for code in sources)
         alpha = self.recipe.alpha if len(sources) > 1 else 1.0
         recipe = FinetuneRecipe(base, form, train, alpha, self.recipe.finetune, seed)
@@ -321,7 +374,7 @@ class _Compiler:
 
     def _evaluate(self, model: Step, language: str) -> Step:
         """The evaluation of a model on the language's test split."""
-        (base, base_needs), training, test = self._base(), self.recipe.finetune, self._split(language, "test")
+        (base, base_needs), training, test = _base_of(model), self.recipe.finetune, self._split(language, "test")
         recipe = EvaluateRecipe(base, (model.fingerprint,), None, 0, test, training.max_tokens, training.precision)
         needs = (*_roles("model", [model]), *base_needs)
         return self._step(recipe, f"{model.kind}-{model.about}-on-{language}", needs)
@@ -360,6 +413,16 @@ class _Compiler:
                 "(those of dev and test left out). Lower the volume, or use pool='text' in the study."
             )
         return Split(self.dataset.name, language, split, pool_version(self.dataset, language, split), ())
+
+
+def _adapted_to(method: str, sources: tuple[str, ...], target: str) -> tuple[str, ...]:
+    """Whose text a method's pretraining goes on with."""
+    return {"adapted-sources": sources, "adapted-target": (target,), "adapted-both": (*sources, target)}[method]
+
+
+def _base_of(model: Step) -> Base:
+    """What a model was trained from, and how a step that loads it needs it."""
+    return model.recipe.base, tuple(need for need in model.needs if need[0] == "base")
 
 
 def _stamps(steps: Sequence[Step]) -> tuple[str, ...]:

@@ -25,16 +25,20 @@ MIXTURES: dict[str, tuple[str, str] | None] = {
     "multi-teacher-l2": ("l2", "domain"),
 }
 STUDENTS = ("teacher-student", *MIXTURES)  # the methods that read unlabeled target text
-METHODS = ("direct", *STUDENTS, "in-language")
+# Direct transfer from a model whose pretraining goes on first: on the text of the sources, of the target, or of both.
+ADAPTED = ("adapted-sources", "adapted-target", "adapted-both")
+METHODS = ("direct", *ADAPTED, *STUDENTS, "in-language")
 FORMS = ("slots", "sentinel", "encoder")
 TASKS = ("ner",)
 FAMILIES = ("mt5", "encoder", "tiny")
 POOLS = ("train", "text")
-AXES = ("dataset", "model", "form", "methods", "sources", "targets", "volumes", "seeds")
+AXES = ("dataset", "model", "form", "methods", "sources", "targets", "volumes", "shots", "seeds")
 
 # One number a kind of step. Raise it when the kind's code changes what it puts out: its steps, and all after them,
 # then count as stale.
-RECIPE_VERSION = {"pretrain": 2, "finetune": 5, "label": 3, "similarity": 1, "distill": 5, "evaluate": 3}
+RECIPE_VERSION = {
+    "pretrain": 3, "finetune": 5, "fewshot": 1, "label": 3, "similarity": 1, "distill": 5, "evaluate": 3,
+}  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -88,12 +92,12 @@ class Pretraining(Training):
 
     `objective`: "span-corruption" (mT5, Xue et al. 2021), "masked-lm" (BERT, Devlin et al. 2019) or "denoise" (a
     sentinel before every word, a share of words masked, slot i predicts word i: the form of our tagging).
-    `languages`: whose text; the same for every cell, so that one more target does not change it. `sentences`: at most
-    this many of each language.
+    `languages`: whose text; the same for every cell, so that one more target does not change it, and empty where each
+    cell has its own. `sentences`: at most this many of each language.
     """
 
     objective: Literal["span-corruption", "masked-lm", "denoise"]
-    languages: tuple[str, ...]
+    languages: tuple[str, ...] = ()
     sentences: int
     masked: float = 0.15
 
@@ -102,7 +106,6 @@ class Pretraining(Training):
         _one_of("objective", self.objective, ("span-corruption", "masked-lm", "denoise"))
         _require(0 < self.masked < 1, f"masked={self.masked}: is a share of the words, 0 < masked < 1")
         _require(self.sentences >= 1, f"sentences={self.sentences}: must be at least 1")
-        _require(bool(self.languages), "languages is empty: name those whose text is pretrained on")
         for code in self.languages:
             language(code)
 
@@ -148,17 +151,24 @@ class Similarity(Part):
 class Recipe:
     """The trainings of a study. `pretrain` is None where the checkpoint is used as it is.
 
-    `alpha`: a language with n labeled sentences in a source set is drawn with a probability in proportion to n**alpha:
+    `adapt`: how pretraining goes on for the methods "adapted-...", on the cell's languages. `fewshot`: how a model goes on
+    with labeled target sentences, where the axis `shots` has any. `alpha`: a language with n labeled sentences in a source set is drawn with a probability in proportion to n**alpha:
     1 takes each sentence once, 0 each language as often (Xue et al. 2021, section 3.1, pretrain with 0.3).
     """
 
     finetune: Training
     distill: Distillation
     pretrain: Pretraining | None = None
+    adapt: Pretraining | None = None
+    fewshot: Training | None = None
     similarity: Similarity = field(default_factory=Similarity)
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
+        named = self.pretrain is None or bool(self.pretrain.languages)
+        _require(named, "pretrain.languages is empty: name those whose text is pretrained on")
+        of_cells = self.adapt is None or not self.adapt.languages
+        _require(of_cells, "adapt.languages is not empty: the methods adapted-... take the cell's own languages")
         _require(0 <= self.alpha <= 1, f"alpha={self.alpha}: is an exponent of the languages' sizes, 0 <= alpha <= 1")
 
 
@@ -265,10 +275,10 @@ class Split(Part):
 
 @dataclass(frozen=True, slots=True)
 class PretrainRecipe:
-    """Text of several languages -> a base model."""
+    """Text of several languages -> a base model. `base`: a checkpoint, or the fingerprint of another pretrain step."""
 
     kind = "pretrain"
-    model: Checkpoint
+    base: Checkpoint | str
     data: tuple[Split, ...]
     training: Pretraining
     seed: int
@@ -283,6 +293,20 @@ class FinetuneRecipe:
     form: str
     data: tuple[Split, ...]
     alpha: float
+    training: Training
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class FewshotRecipe:
+    """A tagger, trained from `base`, and the first `shots` sentences of a labeled split -> a tagger."""
+
+    kind = "fewshot"
+    base: Checkpoint | str
+    model: str
+    form: str
+    data: Split
+    shots: int
     training: Training
     seed: int
 
@@ -365,7 +389,9 @@ class EvaluateRecipe:
     precision: str
 
 
-StepRecipe = PretrainRecipe | FinetuneRecipe | LabelRecipe | SimilarityRecipe | DistillRecipe | EvaluateRecipe
+StepRecipe = (
+    PretrainRecipe | FinetuneRecipe | FewshotRecipe | LabelRecipe | SimilarityRecipe | DistillRecipe | EvaluateRecipe
+)
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -391,8 +417,9 @@ class Cell:
 
     def __str__(self) -> str:
         volume = f" volume={self.volume}" if self.method in STUDENTS else ""
+        shots = f" shots={self.shots}" if self.shots else ""
         return (
-            f"{self.method} {'+'.join(self.sources)}->{self.target}{volume} seed={self.seed} "
+            f"{self.method} {'+'.join(self.sources)}->{self.target}{volume}{shots} seed={self.seed} "
             f"[{self.dataset}, {self.model}, {self.form}]"
         )
 
@@ -404,6 +431,7 @@ class Study:
     Each axis takes one value or several. A source set is written "eng+deu". `form` left empty means the model's own:
     slots for mT5, encoder for encoders. `recipes` maps a model's family ("mt5", "encoder", "tiny") to its trainings;
     a family left out has its own (`engine.models.recipes`).
+    `volumes`: unlabeled target sentences, of students; `shots`: labeled ones, with which direct transfer goes on.
     `pool`: the unlabeled text, "train" (the target's train split without its labels) or "text" (general text).
     `types`: the entity types scored; `dropped_types`: types read as O; any other is an error.
 
@@ -418,6 +446,7 @@ class Study:
     sources: tuple[tuple[str, ...], ...]
     targets: tuple[str, ...]
     volumes: tuple[int, ...] = (0,)
+    shots: tuple[int, ...] = (0,)
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     methods: tuple[str, ...] = ("direct", "teacher-student", "in-language")
     form: tuple[str, ...] = ()
@@ -470,7 +499,7 @@ def _axis(name: str, values: Any) -> tuple[Any, ...]:
     if isinstance(values, str | int):
         values = (values,)
     values = tuple(values)
-    if name in ("volumes", "seeds"):
+    if name in ("volumes", "shots", "seeds"):
         values = tuple(_whole_number(name, value) for value in values)
     elif name == "sources":
         values = tuple(_source_set(value) for value in values)

@@ -27,7 +27,7 @@ from engine.errors import SprachbundError, StudyError, did_you_mean
 from engine.graph import compile_study
 from engine.models.sizes import short_name
 from engine.plan import Plan, make_plan, summary
-from engine.spec import AXES, Resources, Site, Study, parse_axis
+from engine.spec import AXES, STUDENTS, Resources, Site, Study, parse_axis
 from engine.store import Store
 from engine.work import COLLAPSED
 
@@ -225,39 +225,46 @@ def _settings(frame: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _table(setting: str, rows: Any, spread: bool) -> Table:
-    """F1 by target and volume."""
+    """F1 by target, volume and shots."""
     import polars as pl
 
     transfer, ceiling = (rows.filter((pl.col("method") == "in-language") == yes) for yes in (False, True))
-    volumes = sorted(set(transfer["volume"]))
-    seeds = sorted(set(rows.group_by("method", "sources", "target", "volume").agg(pl.col("seed").n_unique())["seed"]))
+    amounts = sorted({*transfer.select("shots", "volume").iter_rows()})
+    keys = ["method", "sources", "target", "volume", "shots"]
+    seeds = sorted(set(rows.group_by(keys).agg(pl.col("seed").n_unique())["seed"]))
     title = (
         f"{setting}: span F1 on test by unlabeled target sentences, mean over {'-'.join(map(str, seeds))} seeds"
         f"{' ± standard deviation' * spread}; {rows['collapsed'].sum()} of {len(rows)} cells collapsed (F1 below {COLLAPSED})"
     )
     table = Table(title=title, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-    for heading in ("transfer", "on source", *map(str, volumes), "in-lang."):
+    headings = (f"{shots} shots" if shots else str(volume) for shots, volume in amounts)
+    for heading in ("transfer", "on source", *headings, "in-lang."):
         table.add_column(heading, no_wrap=True)
-    several = len(set(transfer["method"]) - {"direct"}) > 1
-    for name, target, cells in _curves(transfer):
+    curves = list(_curves(transfer))
+    several = len({name for name, _, _ in curves}) > 1
+    for name, target, cells in curves:
         columns = [
             cells.filter(pl.col("volume") == cells["volume"].max())["source_f1"],
-            *(cells.filter(pl.col("volume") == volume)["f1"] for volume in volumes),
+            *(cells.filter(pl.col("shots") == shots, pl.col("volume") == volume)["f1"] for shots, volume in amounts),
             ceiling.filter(pl.col("target") == target)["f1"],
         ]
         label = f"{'+'.join(cells['sources'][0])}→{target}{f' {name}' * several}"
         table.add_row(label, *(_score(scores, spread) for scores in columns))
     alone = ceiling.filter(~pl.col("target").is_in(transfer["target"].unique().to_list()))
     for (target,), cells in alone.group_by(["target"], maintain_order=True):
-        table.add_row(target, *[""] * (1 + len(volumes)), _score(cells["f1"], spread))
+        table.add_row(target, *[""] * (1 + len(amounts)), _score(cells["f1"], spread))
     return table
 
 
 def _curves(transfer: Any) -> Iterator[tuple[str, str, Any]]:
-    """A method, a target, and the cells of one source set: a student's at all volumes, from direct transfer on."""
+    """A method, a target, and the cells of one source set; of a student those of direct transfer too, its volume 0."""
     for (_, target), cells in transfer.group_by(["sources", "target"], maintain_order=True):
-        for method in [name for name in dict.fromkeys(cells["method"]) if name != "direct"] or ["direct"]:
-            yield method, target, cells.filter(cells["method"].is_in(["direct", method]))
+        direct, students = cells.filter(cells["method"] == "direct"), {*cells["method"]} & {*STUDENTS}
+        for method in dict.fromkeys(cells["method"]):
+            if method == "direct" and students and not direct["shots"].any():
+                continue
+            own = [method, "direct"] if method in students else [method]
+            yield method, target, cells.filter(cells["method"].is_in(own))
 
 
 def _score(scores: Any, spread: bool) -> str:

@@ -27,7 +27,7 @@ from engine.spec import RECIPE_VERSION, Resources, Site
 from engine.store import Store, digest
 from engine.tasks.ner import f1
 
-TRAINING = ("pretrain", "finetune", "distill")
+TRAINING = ("pretrain", "finetune", "fewshot", "distill")
 COLLAPSED = 0.05  # F1 below which a run counts as collapsed
 CHECKPOINT_EVERY = 500  # updates
 

@@ -15,6 +15,7 @@ local = study = Study(
     recipes={"tiny": Recipe(
         pretrain=Pretraining(objective="denoise", languages=("x-eng",), sentences=200, **small),
         finetune=Training(**small), distill=Distillation(**small),
+        adapt=Pretraining(objective="denoise", sentences=50, **small), fewshot=Training(**small),
     )},
 )
 '''

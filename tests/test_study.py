@@ -129,6 +129,24 @@ def test_students_of_several_teachers(study: Path, tmp_path: Path) -> None:
     assert set(weights) == {"x-deu", "x-eng"} and sum(weights.values()) == pytest.approx(1)
 
 
+def test_pretraining_and_the_source_model_go_on(study: Path, tmp_path: Path) -> None:
+    axes = ("methods=direct,adapted-both", "volumes=0", "shots=0,3,6")
+    run = command(str(study), "--local", "--out", str(tmp_path), *(text for axis in axes for text in ("--set", axis)))
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "2 pretrain, 2 finetune, 4 fewshot" in run.stdout
+    assert "3 shots" in run.stdout and "x-eng→x-nld adapted-both" in run.stdout
+    whole = engine.results(str(tmp_path)).filter(pl.col("entity_type") == "ALL")
+    assert set(zip(whole["method"], whole["shots"], strict=True)) == {(m, k) for m in ("direct", "adapted-both") for k in (0, 3, 6)}
+    assert whole["gain"].null_count() == 6
+    # Labeled target text counts as training data, and adaptation as text of the target.
+    assert whole.filter(pl.col("shots") > 0)["train_data"].n_unique() == 1 < whole["train_data"].n_unique()
+    assert whole.filter(pl.col("method") == "direct")["pool_data"].null_count() == 3
+    assert whole.filter(pl.col("method") == "adapted-both")["pool_data"].null_count() == 0
+    records = {name: Store(str(tmp_path)).record(name) for name in Store(str(tmp_path)).artifacts()}
+    adapted = [record for record in records.values() if record["kind"] == "pretrain" and record["needs"]]
+    assert [split["language"] for split in adapted[0]["recipe"]["data"]] == ["x-eng", "x-nld"]
+
+
 def test_cells_behind_a_failed_step_name_its_error(study: Path, tmp_path: Path) -> None:
     broken = study.with_name("unpretrained.py")
     broken.write_text(STUDY.replace("sentences=200, **small", "sentences=200, **small, freeze_layers=9"))
@@ -176,6 +194,8 @@ def test_the_report_says_what_the_sandbox_is(out: Path) -> None:
         (["--set", "seeds=one"], "whole numbers"),
         (["--set", "volumes=9000"], "larger than the pool"),
         (["--set", "methods=direct"], "changes nothing"),
+        (["--set", "methods=teacher-student", "--set", "shots=0,5"], "axis shots=0,5 changes nothing"),
+        (["--set", "shots=0,9000"], "x-nld train has 8000 sentences"),
         (["--set", "methods=multi-teacher", "--set", "volumes=20"], "no source set has two languages"),
         (["--set", "sources=x-eng+x-nld", "--set", "methods=direct", "--set", "volumes=0"], "has no cells"),
         (["--set", "dataset=nowhere"], "--data"),

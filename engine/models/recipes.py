@@ -13,13 +13,20 @@ from engine.spec import Distillation, Pretraining, Recipe, Training
 _ENCODER = Recipe(
     finetune=Training(steps=1_500, learning_rate=5e-5, max_tokens=128, freeze_layers=3),
     distill=Distillation(steps=3_000, learning_rate=1e-4, max_tokens=128, freeze_layers=3),
+    adapt=Pretraining(objective="masked-lm", sentences=100_000, steps=10_000, learning_rate=5e-5, max_tokens=128),
+    fewshot=Training(steps=300, batch_size=16, learning_rate=5e-5, max_tokens=128, freeze_layers=3),
 )
 
 # Xue et al. 2021 fine-tune mT5 at a constant 1e-3; with AdamW in place of Adafactor a tenth of it is usual.
 _MT5 = Recipe(
     finetune=Training(steps=4_000, batch_size=64, learning_rate=1e-4, schedule="constant", precision="bf16"),
     distill=Distillation(steps=6_000, batch_size=64, learning_rate=1e-4, schedule="constant", precision="bf16"),
-)
+    adapt=Pretraining(
+        objective="span-corruption", sentences=100_000, steps=10_000, batch_size=64, learning_rate=1e-4, schedule="constant",
+        precision="bf16",
+    ),
+    fewshot=Training(steps=300, batch_size=16, learning_rate=1e-4, schedule="constant", precision="bf16"),
+)  # fmt: skip
 
 _TINY_LANGUAGES = tuple(f"x-{code}" for code in SANDBOX_CODES)
 _TINY_TRAINING: dict[str, Any] = {
@@ -32,6 +39,8 @@ _TINY = Recipe(
     ),
     finetune=Training(steps=310, batch_size=24, **_TINY_TRAINING),
     distill=Distillation(steps=230, batch_size=24, **_TINY_TRAINING),
+    adapt=Pretraining(objective="denoise", sentences=2_000, masked=0.2, steps=150, batch_size=32, **_TINY_TRAINING),
+    fewshot=Training(steps=60, batch_size=16, **(_TINY_TRAINING | {"learning_rate": 5e-4})),
 )
 
 # A laptop's share: enough updates for a small model to learn the task, few enough for two cores. The mT5's is untried.
@@ -40,12 +49,19 @@ _TINY = Recipe(
 _LOCAL_ENCODER = Recipe(
     finetune=Training(steps=400, batch_size=16, learning_rate=1e-4, max_tokens=128, freeze_layers=3),
     distill=Distillation(steps=500, batch_size=16, learning_rate=2e-4, max_tokens=128, freeze_layers=3, loss="kl"),
+    adapt=Pretraining(objective="masked-lm", sentences=2_000, steps=200, batch_size=16, learning_rate=1e-4, max_tokens=128),
+    fewshot=Training(steps=100, batch_size=16, learning_rate=1e-4, max_tokens=128, freeze_layers=3),
 )
 
 _LOCAL_MT5 = Recipe(
     finetune=Training(steps=150, learning_rate=5e-4, schedule="constant", max_tokens=128, freeze_embeddings=True),
     distill=Distillation(steps=250, learning_rate=5e-4, schedule="constant", max_tokens=128, freeze_embeddings=True),
-)
+    adapt=Pretraining(
+        objective="span-corruption", sentences=2_000, steps=100, learning_rate=5e-4, schedule="constant", max_tokens=128,
+        freeze_embeddings=True,
+    ),
+    fewshot=Training(steps=60, learning_rate=5e-4, schedule="constant", max_tokens=128, freeze_embeddings=True),
+)  # fmt: skip
 
 FULL = {"mt5": _MT5, "encoder": _ENCODER, "tiny": _TINY}
 LOCAL = {"mt5": _LOCAL_MT5, "encoder": _LOCAL_ENCODER, "tiny": _TINY}

@@ -15,7 +15,7 @@ from engine.steps.figures import of_training
 from engine.tasks.ner import tag_set
 from engine.train.loop import Backend
 from engine.train.losses import cross_entropy
-from engine.train.tagging import fit, trained
+from engine.train.tagging import fit, tag_ids, trained
 
 
 def run(
@@ -26,8 +26,7 @@ def run(
     drawn = tempered(languages, recipe.alpha, recipe.seed)
     sentences = [sentences[i] for sentences, chosen in zip(languages, drawn, strict=True) for i in chosen]
     tags = tag_set(recipe.data[0].types)
-    number = {tag: index for index, tag in enumerate(tags)}
-    labels = [[number[tag] for tag in sentence.tags or ()] for sentence in sentences]
+    labels = tag_ids(sentences, tags)
     checkpoint = start(recipe.base, inputs, site)
 
     def untrained() -> Tagger:

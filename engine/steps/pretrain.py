@@ -26,8 +26,8 @@ def run(
     texts = _texts(recipe, site)
     training = recipe.training
     with TemporaryDirectory() as folder:
-        checkpoint = start(recipe.model, inputs, site)
-        if recipe.model == TINY_CHECKPOINT:
+        checkpoint = start(recipe.base, inputs, site)
+        if recipe.base == TINY_CHECKPOINT:
             checkpoint = folder
             make_tiny(Path(folder), texts, recipe.seed)
 

@@ -40,6 +40,12 @@ def fit(
     return fit_examples(tagger, tagger.with_answers(windows, targets), targets, loss, training, seed, micro_batch, backend)
 
 
+def tag_ids(sentences: Sequence[Sentence], tags: Sequence[str]) -> list[list[int]]:
+    """The gold tags of the sentences' words, as their places in `tags`."""
+    number = {tag: index for index, tag in enumerate(tags)}
+    return [[number[tag] for tag in sentence.tags or ()] for sentence in sentences]
+
+
 def fit_examples(
     model: Tagger | Pretrainer,
     examples: Sequence[Window],
