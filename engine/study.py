@@ -261,7 +261,7 @@ def _curves(transfer: Any) -> Iterator[tuple[str, str, Any]]:
     for (_, target), cells in transfer.group_by(["sources", "target"], maintain_order=True):
         direct, students = cells.filter(cells["method"] == "direct"), {*cells["method"]} & {*STUDENTS}
         for method in dict.fromkeys(cells["method"]):
-            if method == "direct" and students and not direct["shots"].any():
+            if method == "direct" and students and not direct["shots"].max():
                 continue
             own = [method, "direct"] if method in students else [method]
             yield method, target, cells.filter(cells["method"].is_in(own))
