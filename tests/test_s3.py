@@ -1,0 +1,65 @@
+"""The store on S3: a study whose driver and workers meet only there, against a real server on loopback."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import polars as pl
+import pytest
+from moto.server import ThreadedMotoServer
+from small_study import ROOT, STUDY, command
+
+import engine
+from engine.errors import StoreError
+from engine.store import Store
+
+KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """The address of an empty bucket; its keys are in the environment."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in KEYS.items():
+            patch.setenv(name, value)
+        boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="studies")
+        yield f"s3://studies/OUT?endpoint_override={host}:{port}&scheme=http"
+    server.stop()
+
+
+def test_a_study_runs_on_s3_and_is_found_there(bucket: str, tmp_path: Path) -> None:
+    file, out = tmp_path / "small.py", bucket.replace("OUT", "small")
+    file.write_text(STUDY)
+    run = command(str(file), "--local", "--out", out, cwd=ROOT)
+    assert run.returncode == 0, run.stdout + run.stderr
+    whole = engine.results(out).filter(pl.col("entity_type") == "ALL")
+    assert len(whole) == 4 and (whole["status"] == "done").all()
+    again = command(str(file), "--local", "--out", out)
+    assert again.returncode == 0 and "0 to run" in again.stdout
+    page = tmp_path / "report.html"
+    report = [sys.executable, "-m", "analysis.report", out, "--to", str(page)]
+    subprocess.run(report, check=True, cwd=ROOT, capture_output=True)
+    assert "made" in page.read_text("utf-8")
+
+
+def test_what_is_published_on_s3_is_whole_and_the_first_wins(bucket: str) -> None:
+    store, other = (Store(bucket.replace("OUT", "artifacts")) for _ in range(2))
+    store.probe()
+    for writer, content in ((store, b"first"), (other, b"second")):
+        with writer.scratch("step-a-1") as folder:
+            (folder / "weights").write_bytes(content)
+            assert store.has("step-a-1") == (content == b"second")
+            writer.publish("step-a-1", folder, {"by": content.decode()})
+    assert other.artifacts() == {"step-a-1"}
+    with store.fetch("step-a-1") as folder:
+        assert (folder / "weights").read_bytes() == store.record("step-a-1")["by"].encode()
+
+
+def test_a_bucket_that_is_not_there_is_an_error(bucket: str) -> None:
+    with pytest.raises(StoreError, match="nowhere"):
+        Store(bucket.replace("studies/OUT", "nowhere/out")).probe()
