@@ -1,9 +1,9 @@
-# `make study` and `make test` set everything up first. The plain commands stand in the README.
+# `make study`, `make test` and `make test-cluster` set everything up first. The plain commands stand in the README.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: study test lint
+.PHONY: study test test-cluster lint
 
 .venv/done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -15,7 +15,10 @@ study: .venv/done
 	$(BIN)/python -m analysis.report runs/data_volume && exit $$code
 
 test: .venv/done
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not cluster"
+
+test-cluster: .venv/done
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m cluster
 
 lint: .venv/done
 	$(BIN)/ruff check .

@@ -35,6 +35,7 @@ from engine.study import _parser
 
 Config = dict[str, Any]
 
+pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "cluster.md").read_text("utf-8").replace("\\\n", " ")
 PINS = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines() if "==" in line)

@@ -25,6 +25,7 @@ from engine.train.distributed import run, worker_error
 from engine.train.loop import Backend, PlainBackend, TrainingError, train
 from engine.train.losses import cross_entropy
 
+pytestmark = pytest.mark.cluster
 TAGS = ("O", "B-PER")
 TRAINING = Training(steps=20, batch_size=9, learning_rate=3e-3, clip=0.5)
 RESOURCES = Resources(workers=2, zero_stage=2, micro_batch=3)

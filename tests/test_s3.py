@@ -15,6 +15,7 @@ import engine
 from engine.errors import StoreError
 from engine.store import Store
 
+pytestmark = pytest.mark.cluster
 KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
 
 

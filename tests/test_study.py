@@ -96,6 +96,7 @@ def test_the_plan_imports_neither_torch_nor_ray(study: Path) -> None:
     assert run.stdout.strip().endswith("0 []")
 
 
+@pytest.mark.cluster
 def test_two_workers_with_zero_2_train_the_same_models(study: Path, out: Path, tmp_path: Path) -> None:
     file = study.with_name("two.py")
     two = "seeds=(0,), resources=Resources(workers=2, zero_stage=2, micro_batch=8)"
