@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import product
 from typing import Any
 
 from engine.data.corpora import Dataset, open_dataset, pool_size, pool_version
@@ -30,6 +31,7 @@ from engine.spec import (
     FewshotRecipe,
     FinetuneRecipe,
     LabelRecipe,
+    Perturbation,
     PretrainRecipe,
     Recipe,
     SimilarityRecipe,
@@ -102,7 +104,8 @@ class CellWork:
         cell = self.cell
         volume = str(cell.volume) if cell.method in STUDENTS else ""
         shots = f"{cell.shots}shots" if cell.shots else ""
-        return slug(cell.method, "+".join(cell.sources), cell.target, volume, shots, f"s{cell.seed}")
+        perturbed = cell.perturbation if cell.perturbation != "none" else ""
+        return slug(cell.method, "+".join(cell.sources), cell.target, volume, shots, perturbed, f"s{cell.seed}")
 
 
 @dataclass
@@ -173,10 +176,11 @@ def expand(study: Study) -> list[Cell]:
             name = short_name(model)
             for form in study.form or (describe(model).form,):
                 _check_form(model, form)
-                for method, sources, target, volume, shots, seed in _points(study):
+                for point, perturbation in product(_points(study), study.perturbations):
+                    method, sources, target, volume, shots, seed = point
                     cells[Cell(
-                        study=study.name, task=study.task, dataset=dataset, model=name, form=form,
-                        method=method, sources=sources, target=target, volume=volume, shots=shots, seed=seed,
+                        study=study.name, task=study.task, dataset=dataset, model=name, form=form, method=method,
+                        sources=sources, target=target, volume=volume, shots=shots, perturbation=perturbation, seed=seed,
                     )] = None  # fmt: skip
     if not cells:
         raise StudyError(
@@ -257,7 +261,7 @@ class _Compiler:
         if self.checkpoint == TINY_CHECKPOINT and self.recipe.pretrain is None:
             raise StudyError("model=tiny with a recipe without `pretrain`: the tiny model is made by that step. Give one.")
         # What cells share is made once; a study of 100,000 cells asks for it that often.
-        for name in ("_base", "_adapted", "_teacher", "_evaluate", "_labels", "_compare", "_split", "_pool", "_train_data"):
+        for name in ("_base", "_adapted", "_teacher", "_evaluate", "_labels", "_compare", "_split", "_perturbation", "_pool", "_train_data"):
             setattr(self, name, cache(getattr(self, name)))
 
     def add(self, cell: Cell) -> None:
@@ -265,15 +269,16 @@ class _Compiler:
         base = self._adapted(cell.method, cell.sources, cell.target, cell.seed) if cell.method in ADAPTED else None
         teachers = [self._teacher(cell.form, sources, cell.seed, base) for sources in sets]
         on_sources = tuple([self._evaluate(teacher, code).artifact for teacher, codes in zip(teachers, sets, strict=True) for code in codes])
+        labeled = cell.sources if not cell.shots else (*cell.sources, cell.target)
+        perturbation = self._perturbation(cell.perturbation, labeled, cell.target, cell.seed)
         if cell.method in STUDENTS:
             similarity = self._similarity(cell)
-            on_teacher = self._evaluate_together(cell, teachers, similarity).artifact
+            on_teacher = self._evaluate_together(cell, teachers, similarity, perturbation).artifact
             trained, pool_data = self._student(cell, sets, teachers, similarity)
         else:
             (trained,), on_teacher, pool_data = teachers, None, self._adapted_data(cell)
             trained = self._fewshot(trained, cell) if cell.shots else trained
-        scored = self._evaluate(trained, cell.target)
-        labeled = cell.sources if not cell.shots else (*cell.sources, cell.target)
+        scored = self._evaluate(trained, cell.target, perturbation)
         self.graph.cells.append(CellWork(
             cell, trained.artifact, scored.artifact, on_teacher, on_sources, self._train_data(labeled), pool_data,
             _content(self._split(cell.target, "test")),
@@ -372,22 +377,34 @@ class _Compiler:
         mixture = cell.method if cell.method in MIXTURES else ""
         return slug(self.name, mixture, "+".join(cell.sources), cell.target, str(volume), f"s{cell.seed}")
 
-    def _evaluate(self, model: Step, language: str) -> Step:
+    def _perturbation(self, kind: str, labeled: tuple[str, ...], target: str, seed: int) -> Perturbation | None:
+        """What is done to the target's test text for a model of these languages' labels."""
+        if kind == "none":
+            return None
+        code = kind.partition(":")[2]
+        # In-language training has seen the names of train, so those of dev must do.
+        other = (self._split(code, "train"),) if code else tuple(self._split(target, split) for split in ("train", "dev"))
+        return Perturbation(kind, tuple(self._split(source, "train") for source in labeled), other, seed)
+
+    def _evaluate(self, model: Step, language: str, perturbation: Perturbation | None = None) -> Step:
         """The evaluation of a model on the language's test split."""
         (base, base_needs), training, test = _base_of(model), self.recipe.finetune, self._split(language, "test")
-        recipe = EvaluateRecipe(base, (model.fingerprint,), None, 0, test, training.max_tokens, training.precision)
+        recipe = EvaluateRecipe(base, (model.fingerprint,), None, 0, test, perturbation, training.max_tokens, training.precision)
         needs = (*_roles("model", [model]), *base_needs)
         return self._step(recipe, f"{model.kind}-{model.about}-on-{language}", needs)
 
-    def _evaluate_together(self, cell: Cell, teachers: Sequence[Step], similarity: Step | None) -> Step:
+    def _evaluate_together(
+        self, cell: Cell, teachers: Sequence[Step], similarity: Step | None, perturbation: Perturbation | None
+    ) -> Step:
         """The evaluation on the target's test split of what a student learns from: one teacher, or the mixture."""
         if len(teachers) == 1:
-            return self._evaluate(teachers[0], cell.target)
+            return self._evaluate(teachers[0], cell.target, perturbation)
         (base, base_needs), training, test = self._base(), self.recipe.finetune, self._split(cell.target, "test")
         volume = cell.volume if similarity else 0
         recipe = EvaluateRecipe(
-            base, _stamps(teachers), _weights(cell, similarity), volume, test, training.max_tokens, training.precision
-        )
+            base, _stamps(teachers), _weights(cell, similarity), volume, test, perturbation, training.max_tokens,
+            training.precision,
+        )  # fmt: skip
         needs = (*_roles("model", teachers), *_need_of(similarity), *base_needs)
         return self._step(recipe, f"teachers-{self._about_student(cell, volume)}", needs)
 

@@ -32,7 +32,9 @@ FORMS = ("slots", "sentinel", "encoder")
 TASKS = ("ner",)
 FAMILIES = ("mt5", "encoder", "tiny")
 POOLS = ("train", "text")
-AXES = ("dataset", "model", "form", "methods", "sources", "targets", "volumes", "shots", "seeds")
+PERTURBATIONS = ("none", "names", "context", "both", "mask", "random")  # and those with a language:
+SWAPS = ("places", "given")
+AXES = ("dataset", "model", "form", "methods", "sources", "targets", "volumes", "shots", "perturbations", "seeds")
 
 # One number a kind of step. Raise it when the kind's code changes what it puts out: its steps, and all after them,
 # then count as stale.
@@ -372,6 +374,17 @@ class DistillRecipe:
     seed: int
 
 
+@dataclass(frozen=True)
+class Perturbation(Part):
+    """What is done to a test text (`engine.data.perturb`): `train`, the labeled text that the model was trained on;
+    `other`, where replacements are from."""
+
+    kind: str
+    train: tuple[Split, ...]
+    other: tuple[Split, ...]
+    seed: int
+
+
 @dataclass(frozen=True, slots=True)
 class EvaluateRecipe:
     """A tagger, trained from `base`, and a labeled split -> counts per entity type and per sentence.
@@ -385,6 +398,7 @@ class EvaluateRecipe:
     weights: Weights | None
     volume: int
     data: Split
+    perturbation: Perturbation | None
     max_tokens: int
     precision: str
 
@@ -418,8 +432,9 @@ class Cell:
     def __str__(self) -> str:
         volume = f" volume={self.volume}" if self.method in STUDENTS else ""
         shots = f" shots={self.shots}" if self.shots else ""
+        perturbed = f" {self.perturbation}" if self.perturbation != "none" else ""
         return (
-            f"{self.method} {'+'.join(self.sources)}->{self.target}{volume}{shots} seed={self.seed} "
+            f"{self.method} {'+'.join(self.sources)}->{self.target}{volume}{shots}{perturbed} seed={self.seed} "
             f"[{self.dataset}, {self.model}, {self.form}]"
         )
 
@@ -432,6 +447,7 @@ class Study:
     slots for mT5, encoder for encoders. `recipes` maps a model's family ("mt5", "encoder", "tiny") to its trainings;
     a family left out has its own (`engine.models.recipes`).
     `volumes`: unlabeled target sentences, of students; `shots`: labeled ones, with which direct transfer goes on.
+    `perturbations`: of the target's test text (`engine.data.perturb`).
     `pool`: the unlabeled text, "train" (the target's train split without its labels) or "text" (general text).
     `types`: the entity types scored; `dropped_types`: types read as O; any other is an error.
 
@@ -447,6 +463,7 @@ class Study:
     targets: tuple[str, ...]
     volumes: tuple[int, ...] = (0,)
     shots: tuple[int, ...] = (0,)
+    perturbations: tuple[str, ...] = ("none",)
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     methods: tuple[str, ...] = ("direct", "teacher-student", "in-language")
     form: tuple[str, ...] = ()
@@ -471,6 +488,13 @@ class Study:
             _one_of("methods", method, METHODS)
         for form in self.form:
             _one_of("form", form, FORMS)
+        for perturbation in self.perturbations:
+            swap, _, code = perturbation.partition(":")
+            if code:
+                _one_of("perturbations", swap, SWAPS, why=f" in {perturbation!r}")
+                language(code)
+            else:
+                _one_of("perturbations", perturbation, (*PERTURBATIONS, *(f"{swap}:CODE" for swap in SWAPS)))
         _require(bool(self.types), "types is empty: name the entity types that are scored, such as LOC, ORG and PER")
         both = ", ".join(sorted({*self.types} & {*self.dropped_types}))
         _require(not both, f"dropped_types has {both}, and so has types: a type is either scored or read as O")

@@ -59,7 +59,7 @@ COLUMNS = pa.schema(
         ("target", pa.string()),
         ("volume", pa.int64()),  # unlabeled target sentences the student saw; 0 where there is no student
         ("shots", pa.int32()),  # labeled target sentences
-        ("perturbation", pa.string()),  # of the test set
+        ("perturbation", pa.string()),  # of the test set; none, or as engine.data.perturb names it
         ("seed", pa.int32()),
         ("entity_type", pa.string()),  # ALL for the whole
         ("tp", pa.int64()),  # spans right in borders and type
@@ -70,6 +70,7 @@ COLUMNS = pa.schema(
         ("f1", pa.float64()),
         ("sentences", pa.int64()),  # of the test split
         ("entities", pa.int64()),  # gold spans of this type in it
+        ("exposure", pa.float64()),  # share of all its gold spans that the perturbation edited; null without one
         ("parse_failures", pa.int64()),  # answers that could not be read; always 0 in forms with one slot a word
         ("collapsed", pa.bool_()),  # F1 over all types below 0.05, where there are entities
         ("teacher_precision", pa.float64()),  # the teacher, or all together, on the same test split; null where there is none

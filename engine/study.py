@@ -218,10 +218,11 @@ def _conclude(plan: Plan, store: Store, console: Console) -> int:
 
 
 def _settings(frame: Any) -> Iterator[tuple[str, Any]]:
-    """The finished cells of each dataset, model and form."""
+    """The finished cells of each dataset, model, form and perturbation."""
     done = frame.filter((frame["entity_type"] == "ALL") & (frame["status"] == "done"))
-    for setting, rows in done.group_by(["dataset", "model", "form"], maintain_order=True):
-        yield " ".join(setting), rows
+    for (*setting, perturbation), rows in done.group_by(["dataset", "model", "form", "perturbation"], maintain_order=True):
+        edited = f", test {perturbation} ({rows['exposure'].mean():.0%} of entities edited)" if perturbation != "none" else ""
+        yield " ".join(setting) + edited, rows
 
 
 def _table(setting: str, rows: Any, spread: bool) -> Table:

@@ -162,8 +162,10 @@ def rows_of(work: CellWork, store: Store) -> list[dict[str, Any]]:
     teacher = _counts(work.teacher, store) if work.teacher else {}
     trained = store.record(work.trained)
     figures = trained["figures"]
+    test = store.record(work.scored)["figures"]
     shared = identity(work) | {
-        "sentences": store.record(work.scored)["figures"]["sentences"],
+        "sentences": test["sentences"],
+        "exposure": test["exposure"],
         "parse_failures": 0,
         "collapsed": found + missed > 0 and f1(*scored["ALL"])[2] < COLLAPSED,
         "source_f1": _pooled_f1([_counts(name, store)["ALL"] for name in work.on_sources]),

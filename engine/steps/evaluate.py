@@ -7,6 +7,8 @@ from typing import Any
 import polars as pl
 
 from engine.data.corpora import read_split
+from engine.data.perturb import perturb
+from engine.data.sentences import Sentence
 from engine.models.predict import decode, probabilities
 from engine.models.saved import load_tagger
 from engine.models.similarity import mixture
@@ -24,7 +26,7 @@ def run(
     recipe: EvaluateRecipe, inputs: Mapping[str, Path], out: Path, site: Site, backend: Backend
 ) -> dict[str, Any]:
     """Write counts.parquet (one row a type and ALL) and sentences.parquet (for a paired bootstrap without a rerun)."""
-    sentences = read_split(recipe.data, site.data)
+    sentences, exposure = _test(recipe, site)
     answers = []
     for number in range(len(recipe.models)):
         tagger = load_tagger(inputs[f"model {number}"], start(recipe.base, inputs, site)).to(backend.device)
@@ -46,4 +48,13 @@ def run(
             "predicted": predicted,
         }
     ).write_parquet(out / SENTENCES)
-    return {"sentences": len(sentences)}
+    return {"sentences": len(sentences), "exposure": exposure}
+
+
+def _test(recipe: EvaluateRecipe, site: Site) -> tuple[list[Sentence], float | None]:
+    """The test sentences, and the share of their entities that a perturbation edited."""
+    sentences, perturbation = read_split(recipe.data, site.data), recipe.perturbation
+    if perturbation is None:
+        return sentences, None
+    train, other = ([s for split in splits for s in read_split(split, site.data)] for splits in (perturbation.train, perturbation.other))
+    return perturb(perturbation.kind, sentences, train, other, perturbation.seed)

@@ -1,0 +1,171 @@
+"""Perturbed test sets: names and words of a labeled text replaced, to see what a model holds on to.
+
+The names and the context are Manafi & Krishnaswamy 2024's: what the test text shares with the text that a model was
+trained on is replaced by what it does not share. Such a model meets fewer replacements the less it shares, so the share
+of entities edited (the exposure) comes with the text. A name or word has one replacement throughout.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from engine.data.sentences import Sentence
+from engine.errors import DataError
+from engine.tasks.ner import spans
+
+MASK = "___"
+COMMON = 50  # so many of the most frequent words are taken for function words, and left
+Name = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Labeled text to compare with or to draw from: its names by type, as written, and its other words with their numbers."""
+
+    names: dict[str, list[Name]]
+    words: Counter[str]
+
+    @classmethod
+    def of(cls, sentences: Iterable[Sentence]) -> "Source":
+        names: dict[str, dict[Name, None]] = defaultdict(dict)
+        words: Counter[str] = Counter()
+        for sentence in sentences:
+            inside = set()
+            for kind, first, last in spans(sentence.tags or ()):
+                names[kind][sentence.words[first : last + 1]] = None
+                inside |= {*range(first, last + 1)}
+            words.update(word for place, word in enumerate(sentence.words) if place not in inside)
+        return cls({kind: sorted(found) for kind, found in names.items()}, words)
+
+
+def perturb(
+    kind: str, test: Sequence[Sentence], train: Sequence[Sentence], other: Sequence[Sentence], seed: int
+) -> tuple[list[Sentence], float]:
+    """Return the test text with its tags, perturbed, and the share of its entities that were edited.
+
+    `kind`:
+    - "names": names that `train` has too, of the same type, become names of `other` that it has not.
+    - "context": words outside of names that `train` has too become words of `other` that it has not, of the nearest
+      frequency; words without letters and the most frequent are left. (Manafi & Krishnaswamy take the nearest in a
+      model's embeddings.) The entities of a sentence with such a word count as edited.
+    - "both": the one, then the other.
+    - "places:CODE", "given:CODE": places, or the first words of persons, become those of `other`, text of that language.
+    - "mask": each word of a name becomes ___. "random": its letters become others of the test's, its case and length stay.
+
+    `train`: the labeled text that the model was trained on. `other`: labeled text of the target, or of CODE. Raises
+    DataError where there is nothing to replace a name or word with.
+    """
+    known, spare = Source.of(train), Source.of(other)
+    names = _Names(kind, known, spare, test, seed)
+    words = _Words(known, spare, seed) if kind in ("context", "both") else None
+    edited, total, made = 0, 0, []
+    for sentence in test:
+        changed, count = names(sentence) if kind != "context" else (sentence, 0)
+        entities = len(spans(sentence.tags or ()))
+        if words and (with_words := words(changed)) != changed:
+            changed, count = with_words, entities
+        made.append(changed)
+        edited, total = edited + count, total + entities
+    return made, edited / total if total else 0.0
+
+
+class _Names:
+    """Replaces names; remembers by what."""
+
+    def __init__(self, kind: str, known: Source, spare: Source, test: Sequence[Sentence], seed: int) -> None:
+        self.kind, _, self.code = kind.partition(":")
+        self.random = Random(f"names {kind} {seed}")
+        self.known = {type_: {_folded(name) for name in names} for type_, names in known.names.items()}
+        self.spare = spare
+        self.letters = sorted({letter for s in test for word in s.words for letter in word.lower() if letter.isalpha()})
+        self.chosen: dict[tuple[str, Name], Name] = {}
+
+    def __call__(self, sentence: Sentence) -> tuple[Sentence, int]:
+        """The sentence with its names replaced, and how many of them were."""
+        words, tags, edited, end = [], [], 0, 0
+        for type_, first, last in spans(sentence.tags or ()):
+            name = sentence.words[first : last + 1]
+            new = self._replacement(type_, name)
+            words += [*sentence.words[end:first], *new]
+            tags += [*(sentence.tags or ())[end:first], f"B-{type_}", *[f"I-{type_}"] * (len(new) - 1)]
+            edited, end = edited + (new != name), last + 1
+        return Sentence((*words, *sentence.words[end:]), (*tags, *(sentence.tags or ())[end:])), edited
+
+    def _replacement(self, type_: str, name: Name) -> Name:
+        if (type_, name) not in self.chosen:
+            self.chosen[type_, name] = self._choose(type_, name)
+        return self.chosen[type_, name]
+
+    def _choose(self, type_: str, name: Name) -> Name:
+        shared = _folded(name) in self.known.get(type_, ())
+        match self.kind:
+            case "mask":
+                return (MASK,) * len(name)
+            case "random":
+                return tuple("".join(self._letter(letter) for letter in word) for word in name)
+            case "places" if type_ == "LOC":
+                return self._draw(type_, name, self.spare.names.get(type_, []))
+            case "given" if type_ == "PER":
+                return (self._draw(type_, name, self.spare.names.get(type_, []))[0], *name[1:])
+            case "names" | "both" if shared:
+                return self._draw(type_, name, [new for new in self.spare.names.get(type_, []) if _folded(new) not in self.known[type_]])
+            case _:
+                return name
+
+    def _draw(self, type_: str, name: Name, names: Sequence[Name]) -> Name:
+        if choices := [new for new in names if _folded(new) != _folded(name)]:
+            return self.random.choice(choices)
+        raise DataError(
+            f"perturbation {self.kind!r}: no {type_} to put in the place of {' '.join(name)!r}: the text that names are drawn "
+            "from has none that the training text lacks. Use another perturbation, or a dataset with more text."
+        )
+
+    def _letter(self, letter: str) -> str:
+        if not letter.isalpha():
+            return letter
+        new = self.random.choice(self.letters)
+        return new.upper() if letter.isupper() else new
+
+
+class _Words:
+    """Replaces words outside of names; remembers by what."""
+
+    def __init__(self, known: Source, spare: Source, seed: int) -> None:
+        self.known = {word.casefold() for word in known.words}
+        self.common = {word.casefold() for word, _ in spare.words.most_common(COMMON)}
+        new = [word for word in spare.words if word.casefold() not in self.known and word.isalpha()]
+        Random(f"words {seed}").shuffle(new)
+        self.by_number = sorted(new, key=spare.words.__getitem__)
+        self.numbers = [spare.words[word] for word in self.by_number]
+        self.spare, self.chosen, self.taken = spare, dict[str, str](), set[int]()
+
+    def __call__(self, sentence: Sentence) -> Sentence:
+        tags = sentence.tags or ()
+        return Sentence(tuple(self._replacement(word) if tag == "O" else word for word, tag in zip(sentence.words, tags, strict=True)), tags)
+
+    def _replacement(self, word: str) -> str:
+        folded = word.casefold()
+        if folded not in self.known or folded in self.common or not word.isalpha():
+            return word
+        if folded not in self.chosen:
+            self.chosen[folded] = self._nearest(folded)
+        new = self.chosen[folded]
+        return new.capitalize() if word[0].isupper() else new
+
+    def _nearest(self, folded: str) -> str:
+        """The word of the nearest frequency; one that replaces nothing yet, while there are such."""
+        if not self.by_number:
+            raise DataError(
+                f"perturbation 'context': no word to put in the place of {folded!r}: the target's text has none that the training "
+                "text lacks. Use another perturbation, or a dataset with more text."
+            )
+        number = self.spare.words[folded]
+        free = [place for place in range(len(self.by_number)) if place not in self.taken] or range(len(self.by_number))
+        place = min(free, key=lambda place: (abs(self.numbers[place] - number), place))
+        self.taken.add(place)
+        return self.by_number[place]
+
+
+def _folded(name: Name) -> str:
+    return " ".join(name).casefold()
