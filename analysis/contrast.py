@@ -67,7 +67,7 @@ def degradation(
             f"{f' of each {hold}' if hold else ''}: there is no slope. Give pairs at several distances"
             f"{f', or leave hold={hold!r} out' if hold else ''}."
         )
-    return estimates(table, lambda weights: slope(weights, x, groups) @ table.outcomes, draws, random_state)
+    return estimates(table, lambda weights: slope(weights, x, groups) @ table.outcomes, draws, random_state, coefficients=2)
 
 
 def relative_drop(
@@ -131,8 +131,9 @@ def slope(weights: np.ndarray, x: np.ndarray, groups: np.ndarray | None = None) 
 
 
 def estimates(
-    table: Matched, statistic: Callable[[np.ndarray], np.ndarray], draws: int = DRAWS, random_state: int = 0
-) -> pl.DataFrame:
+    table: Matched, statistic: Callable[[np.ndarray], np.ndarray], draws: int = DRAWS, random_state: int = 0,
+    coefficients: int = 1,
+) -> pl.DataFrame:  # fmt: skip
     """An estimate for each value, and for each later value minus the first: "student", "student - direct".
 
     `statistic`: weights, (draws, n) -> estimates, (draws, values). Columns: contrast, estimate, low, high (95%), p (two-sided,
@@ -146,23 +147,27 @@ def estimates(
 
     estimate = with_differences(np.ones((1, len(pairs.outcome))))[0]
     drawn = [with_differences(weights) for weights in pairs.weights(draws, np.random.default_rng(random_state))]
-    low, high, p = interval(estimate, np.concatenate(drawn), pairs.units)
+    low, high, p = interval(estimate, np.concatenate(drawn), pairs.units, coefficients)
     counts = {"pairs": len(pairs.outcome), "languages": pairs.units, "left_out": table.left_out}
     frame = pl.DataFrame({"contrast": names, "estimate": estimate, "low": low, "high": high, "p": p})
     return frame.with_columns(pl.lit(count).alias(name) for name, count in counts.items())
 
 
-def interval(estimate: np.ndarray, drawn: np.ndarray, languages: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def interval(
+    estimate: np.ndarray, drawn: np.ndarray, languages: int, coefficients: int = 1
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Lower and upper ends of 95% intervals, (m,), and two-sided p values against zero, from bootstrap draws, (draws, m).
 
-    The bootstrap gives the standard error, Student's t the quantile: percentiles of so few languages are too narrow
-    (Hesterberg 2015, section 4.4). Exponential weights spread a mean of n by sqrt((n - 1) / (n + 1)) of its standard error, so
-    the mean of independent languages has its usual t interval. Where sources and targets cross, the products' variance is
-    too large rather than too small (Owen & Eckles 2012), but for a few sources (three) that differ more than the targets do.
+    The bootstrap gives the standard error, Student's t the quantile, with as many degrees of freedom as languages less
+    coefficients (1 for a mean, 2 for a slope): percentiles of so few languages are too narrow (Hesterberg 2015, section
+    4.4). Exponential weights spread a mean of n by sqrt((n - 1) / (n + 1)) of its standard error, so the mean of independent
+    languages has its usual t interval. Where sources and targets cross, the products' variance is rather too large (Owen &
+    Eckles 2012), but for a few sources, three say, that differ more than the targets do.
     """
-    error = drawn.std(axis=0) * np.sqrt((languages + 1) / (languages - 1))
-    half = -stdtrit(languages - 1, 0.025) * error
-    return estimate - half, estimate + half, 2 * stdtr(languages - 1, -np.abs(estimate) / error)
+    freedom = languages - coefficients
+    error = drawn.std(axis=0) * np.sqrt((languages + 1) / freedom)
+    half = -stdtrit(freedom, 0.025) * error
+    return estimate - half, estimate + half, 2 * stdtr(freedom, -np.abs(estimate) / error)
 
 
 def matched(
