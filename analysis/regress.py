@@ -1,0 +1,344 @@
+"""How well features predict transfer to a language that was held out, against baselines, with calibrated intervals.
+
+Languages are held out whole, never rows at random: with a shuffled fold a model has seen the target, and knows how hard it
+is. What is imputed, scaled or chosen (a penalty) is so from the training languages alone. The explanatory models are
+`analysis.mixed`'s and `analysis.importance`'s.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from joblib import Parallel, delayed
+from sklearn.base import BaseEstimator, RegressorMixin, clone, is_regressor
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import ElasticNetCV, LinearRegression, RidgeCV
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from analysis.pairs import FEWEST, Pairs
+from analysis.ranking import ndcg, rank_correlation, regret
+from engine.errors import DataError, StudyError, did_you_mean
+
+BY = ("target", "source", "language", "family")
+PARTS = 5  # of the training languages: for the penalty, and for the intervals
+SCORES = ("mae", "rmse", "rank_correlation", "ndcg3", "regret", "coverage", "language_coverage", "width")
+
+
+def pipelines(features: Sequence[str], random_state: int = 0) -> dict[str, BaseEstimator]:
+    """The models that are compared: unfitted scikit-learn estimators, by name.
+
+    "ridge" and "elastic-net" impute the median, with an indicator of what was missing, and scale; folds of languages choose
+    their penalty. "boosting" takes what is missing as it is.
+    """
+    columns = list(features)
+    boosting = HistGradientBoostingRegressor(
+        learning_rate=0.05, max_iter=150, max_leaf_nodes=15, min_samples_leaf=20, l2_regularization=1.0,
+        early_stopping=False, random_state=random_state,
+    )  # fmt: skip
+    ridge = RidgeCV(alphas=np.logspace(-1, 4, 6), scoring="neg_mean_squared_error", cv=PARTS)
+    return {
+        "ridge": _linear(columns, ridge),
+        "elastic-net": _linear(columns, ElasticNetCV(l1_ratio=[0.5, 1.0], alphas=20, cv=PARTS)),
+        "boosting": make_pipeline(make_column_transformer(("passthrough", columns)), boosting),
+    }
+
+
+def baselines(
+    source: str = "source", target: str = "target", size: str | None = None, overlap: str | None = None,
+    distances: pl.DataFrame | None = None, english: str | None = None,
+) -> dict[str, BaseEstimator]:  # fmt: skip
+    """What a model must beat: unfitted estimators, by name.
+
+    `size`, `overlap`: a column each, whose line of regression is the baseline. `distances`: of all languages in the role
+    that is held out, as `analysis.typology.distances` has it with a column "distance"; see `NearestLanguage`. `english`:
+    the source to always take; it ranks, and predicts no value.
+    """
+    models: dict[str, BaseEstimator] = {"target mean": Mean(target), "source mean": Mean(source)}
+    for name, column in (("size only", size), ("overlap only", overlap)):
+        if column is not None:
+            models[name] = _linear([column], LinearRegression())
+    if distances is not None:
+        models["nearest language"] = NearestLanguage(distances, held=target, other=source)
+    if english is not None:
+        models["English"] = Always(source, english)
+    return models
+
+
+class Mean(RegressorMixin, BaseEstimator):
+    """The mean outcome of the row's language in the role `by`; of all rows where that language was held out."""
+
+    def __init__(self, by: str) -> None:
+        self.by = by
+
+    def fit(self, X: pl.DataFrame, y: np.ndarray) -> "Mean":
+        self.mean_ = float(np.mean(y))
+        means = X.select(self.by, outcome=pl.Series(y)).group_by(self.by).mean()
+        self.means_ = dict(means.iter_rows())
+        return self
+
+    def predict(self, X: pl.DataFrame) -> np.ndarray:
+        return np.array([self.means_.get(name, self.mean_) for name in X[self.by]])
+
+
+class NearestLanguage(RegressorMixin, BaseEstimator):
+    """The outcome of the typologically nearest training language in the role `held`, with the same language in `other`.
+
+    Where that one has none with it, the nearest language's mean; where no distance is known, the mean of all.
+    `distances`: "source", "target" and "distance", null where unknown, for each pair of languages in the role.
+    """
+
+    def __init__(self, distances: pl.DataFrame, held: str = "target", other: str = "source") -> None:
+        self.distances, self.held, self.other = distances, held, other
+
+    def fit(self, X: pl.DataFrame, y: np.ndarray) -> "NearestLanguage":
+        self.mean_ = float(np.mean(y))
+        rows = X.select(near=self.held, other=self.other, y=pl.Series(y))
+        self.cells_ = rows.group_by("near", "other").agg(cell=pl.col("y").mean())
+        self.means_ = rows.group_by("near").agg(mean=pl.col("y").mean())
+        return self
+
+    def predict(self, X: pl.DataFrame) -> np.ndarray:
+        known = self.distances.select(held="source", near="target", distance="distance").drop_nulls()
+        known = known.join(self.means_, on="near")  # only languages that were trained on
+        nearest = known.sort("distance", "near").group_by("held", maintain_order=True).first()
+        rows = X.select(held=self.held, other=self.other).join(nearest, on="held", how="left", maintain_order="left")
+        rows = rows.join(self.cells_, on=["near", "other"], how="left", maintain_order="left")
+        return rows.select(pl.coalesce("cell", "mean", pl.lit(self.mean_))).to_series().to_numpy()
+
+
+class Always(BaseEstimator):
+    """Ranks one source first wherever it is among the sources, the others after it, equal. It predicts no value."""
+
+    def __init__(self, by: str, source: str) -> None:
+        self.by, self.source = by, source
+
+    def fit(self, X: pl.DataFrame, y: np.ndarray) -> "Always":
+        self.fitted_ = True
+        return self
+
+    def predict(self, X: pl.DataFrame) -> np.ndarray:
+        return (X[self.by] == self.source).cast(pl.Float64).to_numpy()
+
+
+def held_out(
+    frame: pl.DataFrame, outcome: str, features: Sequence[str], by: str = "target",
+    models: Mapping[str, BaseEstimator] | None = None, *, source: str = "source", target: str = "target",
+    family: str = "family", settings: Sequence[str] = (), level: float | None = 0.9, random_state: int = 0,
+    n_jobs: int | None = None,
+) -> pl.DataFrame:  # fmt: skip
+    """Predict each language's rows by models that were fitted without it.
+
+    What is held out, and what stays:
+    - "target": the rows with the language as target. Those with it as source stay: it is known as a source.
+    - "source": the rows with the language as source, or in the source set (written a+b); a row with a set of two is so
+      predicted twice. Those with it as target stay.
+    - "language": the rows with the language as target are predicted, and those with it in either role are left out.
+    - "family": the rows whose target is of the family (the column `family`; a null is a family of its own).
+
+    `models`: estimators by name, `pipelines(features)` and `baselines()` if not given. Each is fitted on the table less the
+    outcome, a polars frame with `features` as float64 (NaN where null), and so can use any column. One that is no regressor
+    (`sklearn.base.is_regressor`) only ranks. A parameter of it named cv, or of its pipeline's last step, is set to splits of
+    the training rows by language. `settings`: columns that with source and target name a cell, a volume say.
+
+    Intervals at `level` (none if None) are those of the hierarchical jackknife+ (Lee, Barber & Willett 2023) with folds of
+    languages (CV+, Barber et al. 2021): languages, not rows, are taken to be exchangeable, so that each counts 1 / (L + 1),
+    shared by its rows. They hold for a new row of a new language, over languages on average, not for each language.
+
+    Returns one row per model and prediction: model, fold (what was held out), row (of `frame`), source, target, truth,
+    prediction (null where the model only ranks), score (what ranks), low, high (null where fewer languages than
+    level / (1 - level) calibrate them: no finite interval has that coverage).
+
+    Raises DataError for a table from which nothing can be predicted (`Pairs.of`), fewer than 4 languages to hold out, and
+    more predictors than languages; StudyError for another `by`.
+    """
+    pairs = _pairs(frame, outcome, features, source, target, settings)
+    folds = _Folds.of(frame, by, source, target, family)
+    check_predictors(len(features), max(frame[source].n_unique(), frame[target].n_unique()))
+    table = frame.drop(outcome).with_columns(pl.Series(name, column) for name, column in zip(features, pairs.features.T, strict=True))
+    models = pipelines(features, random_state) | baselines(source, target) if models is None else models
+    rng = np.random.default_rng(random_state)
+    order = rng.permutation(len(folds.units))
+    work = (
+        delayed(_hold_out)(name, model, table, pairs.outcome, folds, unit, order, level)
+        for name, model in models.items() for unit in range(len(folds.units))
+    )  # fmt: skip
+    parts = Parallel(n_jobs=n_jobs)(work)
+    roles = frame.select(source=pl.col(source), target=pl.col(target), truth=pl.Series(pairs.outcome)).with_row_index("row")
+    table = pl.concat(parts).join(roles, on="row", how="left", maintain_order="left")
+    return table.select("model", "fold", "row", "source", "target", "truth", "prediction", "score", "low", "high")
+
+
+def scores(predictions: pl.DataFrame, target: str = "target") -> pl.DataFrame:
+    """Score `held_out`'s predictions: one row per model, in their order.
+
+    Columns: model, n (predictions), languages (held out); over predictions mae, rmse and coverage (the share inside the
+    interval); language_coverage, its mean over what was held out, and width, the mean width; over targets with at least two
+    sources the means of rank_correlation (Spearman, of targets where it is defined), ndcg3 and regret. Errors and regret are
+    in the outcome's units. Null where a model does not have it.
+    """
+    inside = pl.col("truth").is_between("low", "high")
+    errors = predictions.with_columns(error=pl.col("prediction") - pl.col("truth"), inside=inside)
+    values = errors.group_by("model", maintain_order=True).agg(
+        n=pl.len(), languages=pl.col("fold").n_unique(), mae=pl.col("error").abs().mean(),
+        rmse=(pl.col("error") ** 2).mean().sqrt(), coverage=pl.col("inside").mean(),
+        width=(pl.col("high") - pl.col("low")).mean(),
+    )  # fmt: skip
+    each = errors.group_by("model", "fold").agg(pl.col("inside").mean()).group_by("model").agg(language_coverage=pl.col("inside").mean())
+    ranks = rankings(predictions, target).group_by("model").agg(pl.col("rank_correlation", "ndcg3", "regret").mean())
+    table = values.join(each, on="model", maintain_order="left").join(ranks, on="model", how="left", maintain_order="left")
+    return table.select("model", "n", "languages", *SCORES)
+
+
+def rankings(predictions: pl.DataFrame, target: str = "target") -> pl.DataFrame:
+    """How each model ranks each target's sources: model, target, sources, rank_correlation, ndcg3, regret."""
+    rows = predictions.group_by("model", target, "row", maintain_order=True).agg(pl.col("truth").first(), pl.col("score").mean())
+    table = []
+    for (model, name), part in rows.group_by("model", target, maintain_order=True):
+        truth, score = part["truth"].to_numpy(), part["score"].to_numpy()
+        if len(part) > 1:
+            table.append((model, name, len(part), rank_correlation(truth, score), ndcg(truth, score), regret(truth, score)))
+    kinds = {"model": pl.String, target: pl.String, "sources": pl.Int64}
+    kinds |= dict.fromkeys(("rank_correlation", "ndcg3", "regret"), pl.Float64)
+    return pl.DataFrame(table, schema=kinds, orient="row").fill_nan(None)
+
+
+def check_predictors(predictors: int, languages: int) -> None:
+    """Raise DataError where there are more predictors than languages in the role that varies more."""
+    if predictors > languages:
+        raise DataError(
+            f"{predictors} predictors for {languages} languages: rows of one language are no independent observations, so this "
+            f"many predictors can fit anything. Name at most {languages}, or add languages."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Folds:
+    """What is held out in turn. `tested`, `excluded`: (n, units) bool, the rows to predict and those not to train on."""
+
+    units: list[str]
+    tested: np.ndarray
+    excluded: np.ndarray
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame, by: str, source: str, target: str, family: str) -> "_Folds":
+        if by not in BY:
+            raise StudyError(f"by={by!r}: what can be held out is {', '.join(BY)}.{did_you_mean(by, BY)}")
+        sources, targets = frame[source].str.split("+").to_list(), [[name] for name in frame[target]]
+        if by == "family":
+            if family not in frame.columns:
+                raise DataError(f"the table has no column {family!r} with the targets' families; `features.with_typology` adds it.")
+            targets = [[name or code[0]] for name, code in zip(frame[family], targets, strict=True)]
+        held = sources if by == "source" else targets
+        units = sorted({name for names in held for name in names})
+        if len(units) < FEWEST:
+            raise DataError(f"{len(units)} of {by} to hold out, and at least {FEWEST} are needed to speak of a new one.")
+        tested = _members(held, units)
+        return cls(units, tested, tested | _members(sources, units) if by == "language" else tested)
+
+
+def _members(names: list[list[str]], units: list[str]) -> np.ndarray:
+    place = {name: column for column, name in enumerate(units)}
+    members = np.zeros((len(names), len(units)), dtype=bool)
+    for row, held in enumerate(names):
+        members[row, [place[name] for name in held if name in place]] = True
+    return members
+
+
+def _hold_out(
+    name: str, model: BaseEstimator, X: pl.DataFrame, y: np.ndarray, folds: _Folds, unit: int, order: np.ndarray,
+    level: float | None,
+) -> pl.DataFrame:  # fmt: skip
+    """Predict one unit's rows, with intervals."""
+    test, train = np.flatnonzero(folds.tested[:, unit]), ~folds.excluded[:, unit]
+    groups = [part for part in np.array_split(order[order != unit], PARTS) if len(part)]
+    fitted = _fit(model, X, y, folds, train, groups)
+    score = fitted.predict(X[test])
+    valued = is_regressor(model)
+    low, high = np.full((2, len(test)), np.nan)
+    if valued and level is not None:
+        low, high = _interval(model, X, y, folds, train, groups, test, level)
+    columns = {"row": test, "prediction": score if valued else np.full(len(test), np.nan), "score": score, "low": low, "high": high}
+    table = pl.DataFrame({key: pl.Series(values, dtype=pl.UInt32 if key == "row" else pl.Float64) for key, values in columns.items()})
+    return table.fill_nan(None).with_columns(model=pl.lit(name), fold=pl.lit(folds.units[unit]))
+
+
+def _fit(
+    model: BaseEstimator, X: pl.DataFrame, y: np.ndarray, folds: _Folds, train: np.ndarray, groups: list[np.ndarray]
+) -> BaseEstimator:
+    """Fit a copy on the rows of `train`; what it chooses by cross-validation, by the groups of units."""
+    rows = np.flatnonzero(train)
+    splits = [(np.flatnonzero(fit[rows]), np.flatnonzero(check[rows])) for fit, check in _splits(folds, train, groups)]
+    fresh = clone(model)
+    last = f"{fresh.steps[-1][0]}__cv" if isinstance(fresh, Pipeline) else "cv"
+    if last in fresh.get_params():
+        fresh.set_params(**{last: splits})
+    return fresh.fit(X[rows], y[rows])
+
+
+def _splits(folds: _Folds, train: np.ndarray, groups: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For each group of units, the training rows without it and those that test it: (n,) bool each."""
+    for group in groups:
+        check = train & folds.tested[:, group].any(axis=1)
+        fit = train & ~folds.excluded[:, group].any(axis=1)
+        if check.any() and fit.any():
+            yield fit, check
+
+
+def _interval(
+    model: BaseEstimator, X: pl.DataFrame, y: np.ndarray, folds: _Folds, train: np.ndarray, groups: list[np.ndarray],
+    test: np.ndarray, level: float,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Low and high ends for the rows of `test`."""
+    units = sum(bool((train & folds.tested[:, unit]).any()) for group in groups for unit in group)
+    if units / (units + 1) < level:
+        return np.full(len(test), np.nan), np.full(len(test), np.nan)
+    centers, residuals, masses = [], [], []
+    for number, (fit, check) in enumerate(_splits(folds, train, groups)):
+        fitted = _fit(model, X, y, folds, fit, [group for other, group in enumerate(groups) if other != number])
+        rows = np.flatnonzero(check)
+        size = np.abs(y[rows] - fitted.predict(X[rows]))
+        members = folds.tested[np.ix_(rows, groups[number])].astype(float)
+        mass = (members / np.maximum(members.sum(axis=0), 1)).sum(axis=1) / (units + 1)
+        ascending = np.argsort(size)
+        centers.append(fitted.predict(X[test]))
+        residuals.append(size[ascending])
+        masses.append(np.concatenate([[0.0], np.cumsum(mass[ascending])]))
+    shift = np.array(centers)
+    return -_quantile(-shift, residuals, masses, level), _quantile(shift, residuals, masses, level)
+
+
+def _quantile(shift: np.ndarray, residuals: list[np.ndarray], masses: list[np.ndarray], level: float) -> np.ndarray:
+    """The least value below which lies `level` of the mass of all shift[j] + residuals[j], for each column of `shift`, (j, m).
+
+    Found by bisection, for the mass grows with the value; the values themselves would fill an array of m x n.
+    """
+    low = shift.min(axis=0)
+    high = shift.max(axis=0) + max(each[-1] for each in residuals)
+    for _ in range(50):
+        middle = (low + high) / 2
+        below = sum(mass[np.searchsorted(each, middle - center, side="right")] for center, each, mass in zip(shift, residuals, masses, strict=True))
+        enough = below >= level - 1e-12
+        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+    return high
+
+
+def _linear(columns: list[str], model: BaseEstimator) -> Pipeline:
+    steps = make_pipeline(SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True), StandardScaler())
+    return make_pipeline(make_column_transformer((steps, columns)), model)
+
+
+def _pairs(
+    frame: pl.DataFrame, outcome: str, features: Sequence[str], source: str, target: str, settings: Sequence[str]
+) -> Pairs:
+    """The table, checked. With settings a cell is a source in one setting."""
+    for column in settings:
+        if column not in frame.columns:
+            raise DataError(f"the table has no column {column!r}.{did_you_mean(column, frame.columns)} It has: {', '.join(frame.columns)}.")
+    if not settings or source not in frame.columns:
+        return Pairs.of(frame, outcome, features, source, target)
+    cell = pl.concat_str([source, *settings], separator=" ", ignore_nulls=True).alias("source, " + ", ".join(settings))
+    return Pairs.of(frame.with_columns(cell), outcome, features, cell.meta.output_name(), target)
