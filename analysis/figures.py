@@ -52,19 +52,24 @@ class Figure:
     table: Table
 
 
-def curves(title: str, lines: Mapping[str, pl.DataFrame], ceiling: float | None, colors: Mapping[str, str]) -> Panel:
-    """F1 against volume, one line a source. Each frame: `volume`, `mean`, `half` (null: unknown), and `fit` (may be null)."""
+def curves(
+    title: str, lines: Mapping[str, pl.DataFrame], fitted: Mapping[str, tuple[np.ndarray, np.ndarray]], ceiling: float | None,
+    colors: Mapping[str, str],
+) -> Panel:  # fmt: skip
+    """F1 against volume, one color a source. `lines`: `volume`, `mean`, `half` (null: unknown); `fitted`: volumes and values."""
     with _axes(2.7) as axes:
         for name, line in lines.items():
             half = line["half"].fill_null(0.0)
-            axes.errorbar(line["volume"], line["mean"], yerr=half, marker="o", capsize=2, color=colors[name], label=name)
+            axes.errorbar(line["volume"], line["mean"], yerr=half, fmt="o", capsize=2, color=colors[name], label=name)
+            if name in fitted:
+                axes.plot(*fitted[name], color=colors[name], linewidth=1.2, alpha=0.8)
         if ceiling is not None:
             axes.axhline(ceiling, color=SOFT, linestyle="--", linewidth=1)
             axes.annotate("in-language", (1, ceiling), (-2, 2), xycoords=("axes fraction", "data"),
                           textcoords="offset points", ha="right", fontsize=8, color=SOFT)  # fmt: skip
         volumes = sorted(set().union(*(line["volume"] for line in lines.values())))
         smallest = min((volume for volume in volumes if volume), default=1)
-        axes.set_xscale("symlog", linthresh=smallest)
+        axes.set_xscale("symlog", linthresh=smallest, linscale=0.6)
         axes.set_xticks(volumes, [_short(volume) for volume in volumes])
         axes.minorticks_off()
         axes.set(ylim=(0, 1), title=title, xlabel="unlabeled target sentences", ylabel="span F1")

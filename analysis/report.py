@@ -15,7 +15,7 @@ import jinja2
 import polars as pl
 
 from analysis import answers, sections
-from analysis.sections import Section
+from analysis.sections import SECTIONS, Cells, Section
 from analysis.tables import Table
 from analysis.verdict import Verdict
 from engine.errors import SprachbundError, StoreError
@@ -203,20 +203,9 @@ def _others(rows: pl.DataFrame) -> list[str]:
 
 
 def _setting(study: str, dataset: str, model: str, form: str, rows: pl.DataFrame) -> Setting:
-    done, failed = (rows.filter(pl.col("status") == status) for status in ("done", "failed"))
-    name = "-".join([study, dataset, model.rpartition("/")[2], form])
-    points = sections.summarize(done)
-    section = sections.section
+    cells = Cells("-".join([study, dataset, model.rpartition("/")[2], form]), rows)
     return Setting(
-        name=name,
-        title=f"{model} ({form}) on {dataset}",
-        answers=answers.answer(done),
-        sections=[
-            section(f"{name}-curves", "F1 and the volume of unlabeled text", sections.volume_curves, name, points),
-            section(f"{name}-map", "Source and target", sections.transfer_map, name, points, failed),
-            section(f"{name}-broken", "Collapsed and failed cells", sections.broken, name, points, done, failed),
-            section(f"{name}-results", "All results", sections.results, name, points),
-        ],
+        cells.name, f"{model} ({form}) on {dataset}", answers.answer(cells), [sections.section(*part, cells) for part in SECTIONS]
     )
 
 
