@@ -28,7 +28,7 @@ def source_sets(sets: Sequence[Sequence[str]], targets: Sequence[str], distance:
         raise DataError(f"{distance!r} is no distance.{did_you_mean(distance, DISTANCES)} There are: {', '.join(DISTANCES)}.")
     codes = sorted({*targets, *(code for codes in sets for code in codes)})
     place = {code: number for number, code in enumerate(codes)}
-    values = matrices(codes)[distance].values
+    values = matrices(codes, names=[distance])[distance].values
     rows = []
     for codes, target in zip(sets, targets, strict=True):
         chosen = [place[code] for code in codes]
@@ -47,63 +47,73 @@ def source_sets(sets: Sequence[Sequence[str]], targets: Sequence[str], distance:
 def diversity(
     frame: pl.DataFrame, outcome: str = "f1", sources: str = "sources", target: str = "target", distance: str = "featural"
 ) -> pl.DataFrame:
-    """The partial effect of the sources' diversity, a row for each of MEASURES.
+    """The partial effect of the sources' diversity on an outcome, a row for each of MEASURES.
 
-    Least squares of the outcome on the measure, with the sources' mean distance to the target, and an intercept for each set
-    size and each target, held fixed. Source sets share languages, so the interval is a jackknife by language: without each
-    language in turn, whether it is a target or one of a set, with Student's t. Rows with unknown distances are left out.
+    The sources' mean distance to the target, the size of the set and the target are held fixed. Source sets share languages,
+    so the interval is a jackknife by language (`jackknife`, `spread`). Rows with unknown distances are left out.
 
-    Columns: measure, estimate (outcome per unit of the measure), low, high, p, per_sd (the effect of one standard deviation of what
-    the measure does not share with what is held fixed), rows, languages, left_out. Raises DataError where the measure does not vary once the others
-    are fixed, also without some one language: then the effect rests on that language.
+    Columns: measure, estimate (outcome per unit of the measure), low, high (95%), p, per_sd (the effect of one standard deviation
+    of what of the measure is not fixed too), rows, languages, left_out. Raises DataError for a missing outcome, and where
+    the measure does not vary once the others are fixed.
     """
     required(frame, [outcome, sources, target])
-    sets, targets = frame[sources].to_list(), frame[target].to_list()
-    described = source_sets(sets, targets, distance)
-    known = described.select(pl.all_horizontal(pl.all().is_not_null())).to_series().to_numpy()
-    y = frame[outcome].cast(pl.Float64).to_numpy()
+    y = frame[outcome].cast(pl.Float64).fill_null(np.nan).to_numpy()
     if np.isnan(y).any():
         raise DataError(f"{np.isnan(y).sum()} of {len(y)} rows have no {outcome}. Leave such rows out, and say how many.")
-    members = [{*codes, code} for codes, code in zip(sets, targets, strict=True)]
-    languages = sorted(set().union(*(members[row] for row in np.flatnonzero(known))))
-    held = np.column_stack([
-        described["to_target"].fill_null(np.nan).to_numpy(),
-        _indicators(described["n_sources"].to_list()), _indicators(targets)[:, 1:],
-    ])  # fmt: skip
+    sets, targets = frame[sources].to_list(), frame[target].to_list()
+    described = source_sets(sets, targets, distance)
+    known = described.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
+    described, y = described.filter(known), y[known.to_numpy()]
+    sets, targets = ([value for value, kept in zip(values, known, strict=True) if kept] for values in (sets, targets))
     rows = []
     for measure in MEASURES:
-        x = described[measure].fill_null(np.nan).to_numpy()
-        estimate, spread = _partial(x[known], held[known], y[known])
-        without = []
-        for code in languages:
-            kept = known & np.array([code not in row for row in members])
-            without.append(_partial(x[kept], held[kept], y[kept])[0])
-        if not np.isfinite([estimate, *without]).all():
-            lost = [code for code, value in zip(languages, without, strict=True) if not np.isfinite(value)]
+        coefficients = jackknife(described, measure, sets, targets)
+        if not np.isfinite(coefficients).all():
             raise DataError(
-                f"{measure} of the source sets does not vary where their size, their distance to the target and the target are fixed"
-                + (f", once {', '.join(lost)} is left out" if np.isfinite(estimate) else "")
-                + ". Give several source sets of one size to each target."
+                f"{measure} does not vary where the target, the size of the source set and its distance to the target are fixed"
+                f"{', once some one language is left out' if np.isfinite(coefficients[0]).all() else ''}. Give each target "
+                "several source sets of one size."
             )
-        freedom = len(languages) - 1
-        error = np.sqrt(freedom * np.var(without))
-        half = -stdtrit(freedom, 0.025) * error
-        rows.append({
-            "measure": measure, "estimate": estimate, "low": estimate - half, "high": estimate + half,
-            "p": 2 * stdtr(freedom, -abs(estimate) / error), "per_sd": estimate * spread, "rows": int(known.sum()),
-            "languages": len(languages), "left_out": int((~known).sum()),
-        })  # fmt: skip
+        estimate, half, p = (float(value) for value in spread(coefficients @ y))
+        per_sd = estimate / np.sqrt(len(y) * coefficients[0] @ coefficients[0])
+        rows.append(
+            {"measure": measure, "estimate": estimate, "low": estimate - half, "high": estimate + half, "p": p, "per_sd": per_sd}
+            | {"rows": len(y), "languages": len(coefficients) - 1, "left_out": len(known) - len(y)}
+        )
     return pl.DataFrame(rows)
+
+
+def jackknife(
+    described: pl.DataFrame, measure: str, sets: Sequence[Sequence[str]], targets: Sequence[str]
+) -> np.ndarray:
+    """The coefficients, (1 + languages, n), that make the partial effect of a measure from n outcomes.
+
+    The first row is of all n; the others are without each language in turn, whether it is a target or one of a set. Least
+    squares with the mean distance to the target and intercepts for targets and sizes. NaN where the measure does not vary.
+    """
+    held = [described["to_target"].to_numpy()[:, None], *map(_indicators, (described["n_sources"].to_list(), targets))]
+    held, x = np.hstack(held), described[measure].to_numpy()
+    members = [{*codes, code} for codes, code in zip(sets, targets, strict=True)]
+    languages = sorted(set().union(*members))
+    kept = [np.ones(len(x), dtype=bool), *(np.array([code not in row for row in members]) for code in languages)]
+    coefficients = np.zeros((len(kept), len(x)))
+    for row, rows in zip(coefficients, kept, strict=True):
+        fixed = held[rows]
+        left = x[rows] - fixed @ np.linalg.lstsq(fixed, x[rows], rcond=None)[0]
+        row[rows] = left / (left @ left) if left @ left > 1e-9 * (x @ x) else np.nan
+    return coefficients
+
+
+def spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Estimate, half width of its 95% interval and p value, from `jackknife`'s coefficients times outcomes, (1 + languages, ...).
+
+    Student's t with the jackknife's standard error (Efron & Tibshirani 1993, chapter 11). As each language is in many rows,
+    and a row goes with any of its languages, the error is too large rather than too small.
+    """
+    freedom = len(values) - 2
+    error = np.sqrt(freedom * values[1:].var(axis=0))
+    return values[0], -stdtrit(freedom, 0.025) * error, 2 * stdtr(freedom, -np.abs(values[0]) / error)
 
 
 def _indicators(values: Sequence[object]) -> np.ndarray:
     return (np.array(values)[:, None] == np.unique(values)).astype(float)
-
-
-def _partial(x: np.ndarray, held: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """The coefficient of x beside what is held fixed, and the standard deviation of the part of x that it rests on."""
-    held = held[:, held.any(axis=0)]
-    left = x - held @ np.linalg.lstsq(held, x, rcond=None)[0]
-    if left @ left < 1e-9 * (x @ x):
-        return np.nan, np.nan
-    return float(left @ y / (left @ left)), float(left.std())
