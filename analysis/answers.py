@@ -1,108 +1,114 @@
 """What a study's results say of the hypotheses that its axes can test: one sentence each.
 
-The hypotheses are fixed here, before any result is seen, with their direction and the smallest effect worth having. The
-estimates are `analysis.contrast`'s and `analysis.correlate`'s, what follows from them `analysis.verdict`'s.
+The hypotheses are those whose power `analysis.design` quotes before the study runs, with the same tests (of `analysis.contrast`
+and `analysis.diversity`); what follows from an estimate, `analysis.verdict` says.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
 from analysis import contrast
+from analysis.design import DISTANCE, Assumptions
+from analysis.diversity import diversity
 from analysis.sections import DRAWS, Cells
 from analysis.verdict import SANDBOX, Verdict, verdict
-from engine.errors import SprachbundError
+from engine.errors import DataError, SprachbundError
 
-SMALLEST_F1 = 0.01  # one point
-SMALLEST_R = 0.3  # Cohen's medium correlation
-# From the half width of a 95% interval to the effect found with probability .8: (1.96 + 0.84) / 1.96.
-DETECTED = 1.43
+SMALLEST = Assumptions().smallest
+UNIT = f"F1 per standard deviation of {DISTANCE} distance"
 
-
-@dataclass(frozen=True)
-class Effect:
-    """An estimate with its 95% interval and p value, over so many `languages`; `detectable`: found with probability .8."""
-
-    estimate: float
-    low: float
-    high: float
-    p: float
-    languages: frozenset[str]
-    detectable: float
+Estimate = Mapping[str, Any]  # estimate, low, high, p
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """`direction`: 1 or -1. `smallest`: the smallest effect worth having. `test` raises where the cells do not allow it."""
+    """`name`: as `analysis.design.power` has it. `direction`: 1 or -1. `test` raises where the cells do not allow it."""
 
+    name: str
     claim: str
     direction: int
-    smallest: float
-    test: Callable[[], Effect]
+    test: Callable[[], Estimate]
 
 
-def answer(cells: Cells) -> list[Verdict]:
-    """Return a verdict on each hypothesis, p values corrected for all of them (Holm). One that cannot be tested says why."""
+def answer(cells: Cells, power: pl.DataFrame | None) -> list[Verdict]:
+    """Return a verdict on each hypothesis, p values corrected for all of them (Holm). One that cannot be tested says why.
+
+    `power`: that of the study's design, None where the design is not known.
+    """
     from statsmodels.stats.multitest import multipletests
 
     asked = list(hypotheses(cells))
-    effects = [_tried(hypothesis) for hypothesis in asked]
-    known = [effect.p for effect in effects if isinstance(effect, Effect)]
+    found = [_tried(hypothesis) for hypothesis in asked]
+    known = [estimate["p"] for estimate in found if not isinstance(estimate, SprachbundError)]
     corrected = iter(multipletests(known, method="holm")[1] if known else ())
+    planned = {} if power is None else {row["hypothesis"]: row for row in power.iter_rows(named=True)}
     return [
-        _said(hypothesis, effect, next(corrected)) if isinstance(effect, Effect)
-        else Verdict("cannot tell", f"{hypothesis.claim}: cannot tell. {effect}")
-        for hypothesis, effect in zip(asked, effects, strict=True)
+        Verdict("cannot tell", f"{hypothesis.claim}: cannot tell. {estimate}") if isinstance(estimate, SprachbundError)
+        else _said(cells, hypothesis, estimate, next(corrected), planned.get(hypothesis.name, {}))
+        for hypothesis, estimate in zip(asked, found, strict=True)
     ]  # fmt: skip
 
 
 def hypotheses(cells: Cells) -> Iterator[Hypothesis]:
-    """Those that the cells' methods and volumes are about."""
-    methods = set(cells.rows["method"])
-    volumes = sorted({volume for volume in cells.rows["volume"] if volume})
+    """Those that the cells' methods, volumes and source sets are about."""
+    methods, volumes = set(cells.rows["method"]), {volume for volume in cells.rows["volume"] if volume}
     if len(volumes) > 1:
-        claim = f"Students score higher with {volumes[-1]:,} unlabeled sentences than with {volumes[0]:,}"
-        yield Hypothesis(claim, 1, SMALLEST_F1, lambda: _difference(cells.students(volumes[0], volumes[-1]), "volume"))
+        claim = "Students score higher with more unlabeled text (F1 per tenfold text)"
+        yield Hypothesis("rise with volume", claim, 1, lambda: _mean(_rises(cells), "rise"))
     if {"direct", "teacher-student"} <= methods:
-        claim = f"Students with {cells.largest:,} unlabeled sentences score above direct transfer"
-        yield Hypothesis(claim, 1, SMALLEST_F1, lambda: _difference(cells.direct_and_students(), "method"))
+        claim = f"Students with {cells.largest:,} unlabeled sentences score above their teachers (F1)"
+        yield Hypothesis("gain over the teacher", claim, 1, lambda: _mean(cells.of("teacher-student"), "gain"))
     if "direct" in methods:
-        claim = "Direct transfer falls with syntactic distance (correlation)"
-        yield Hypothesis(claim, -1, SMALLEST_R, lambda: _correlation(cells.of("direct"), "f1"))
+        claim = f"Direct transfer falls with distance ({UNIT})"
+        yield Hypothesis("F1 falls with distance", claim, -1, lambda: _slope(cells.of("direct"), "f1"))
     if "teacher-student" in methods:
-        claim = "The student's gain over its teacher falls with syntactic distance (correlation)"
-        yield Hypothesis(claim, -1, SMALLEST_R, lambda: _correlation(cells.of("teacher-student"), "gain"))
+        claim = f"The gain over the teacher falls with distance ({UNIT})"
+        yield Hypothesis("the gain falls with distance", claim, -1, lambda: _slope(cells.of("teacher-student"), "gain"))
+    if (cells.rows["n_sources"] > 1).any():
+        claim = "Diverse sources help, at the same distance to the target (F1 per standard deviation of their mean distance)"
+        yield Hypothesis("diverse sources help", claim, 1, lambda: _diversity(cells))
 
 
-def _tried(hypothesis: Hypothesis) -> Effect | SprachbundError:
+def _tried(hypothesis: Hypothesis) -> Estimate | SprachbundError:
     try:
         return hypothesis.test()
     except SprachbundError as error:
         return error
 
 
-def _said(hypothesis: Hypothesis, effect: Effect, p: float) -> Verdict:
-    found = verdict(
-        hypothesis.claim, effect.estimate, effect.low, effect.high, p, direction=hypothesis.direction,
-        smallest=hypothesis.smallest, languages=effect.languages, detectable=effect.detectable,
+def _said(cells: Cells, hypothesis: Hypothesis, found: Estimate, p: float, planned: Mapping[str, Any]) -> Verdict:
+    languages = max((set(cells.done[role].explode()) for role in ("sources", "target")), key=len)
+    said = verdict(
+        hypothesis.claim, found["estimate"], found["low"], found["high"], p, direction=hypothesis.direction, smallest=SMALLEST,
+        languages=languages, power=planned.get("power"), detectable=planned.get("detectable"),
     )  # fmt: skip
-    return Verdict(found.kind, found.sentence.removesuffix(SANDBOX).rstrip())  # the report's first line says it for all
+    return Verdict(said.kind, said.sentence.removesuffix(SANDBOX).rstrip())  # the report's first line says it for all
 
 
-def _difference(frame: pl.DataFrame, by: str) -> Effect:
-    row = contrast.paired(frame, "f1", by, draws=DRAWS).row(-1, named=True)
-    detectable = DETECTED * (row["high"] - row["low"]) / 2
-    return Effect(row["estimate"], row["low"], row["high"], row["p"], _languages(frame), detectable)
+def _rises(cells: Cells) -> pl.DataFrame:
+    """By pair, the slope of a student's F1 on log10 of its volume."""
+    students = cells.design.frame.filter(pl.col("method") == "teacher-student").with_columns(x=pl.col("volume").log10())
+    slope = pl.cov("x", "f1") / pl.col("x").var()
+    table = students.group_by("source", "target", maintain_order=True).agg(slope.alias("rise")).drop_nulls("rise").fill_nan(None)
+    if table.is_empty():
+        raise DataError("no pair has students at two volumes.")
+    return table.drop_nulls("rise")
 
 
-def _correlation(frame: pl.DataFrame, outcome: str) -> Effect:
-    from analysis.correlate import correlate
-
-    row = correlate(frame, outcome, ["syntactic"], draws=DRAWS).row(0, named=True)
-    return Effect(row["r"], row["low"], row["high"], row["p"], _languages(frame), row["detectable"])
+def _mean(frame: pl.DataFrame, outcome: str) -> Estimate:
+    known = frame.drop_nulls(outcome).with_columns(all=pl.lit("all"))
+    return contrast.paired(known, outcome, "all", draws=DRAWS).row(0, named=True)
 
 
-def _languages(frame: pl.DataFrame) -> frozenset[str]:
-    """Those of the role that has more."""
-    return frozenset(max((set(frame[role]) for role in ("source", "target")), key=len))
+def _slope(frame: pl.DataFrame, outcome: str) -> Estimate:
+    known = frame.drop_nulls([outcome, DISTANCE]).with_columns(x=pl.col(DISTANCE) / pl.col(DISTANCE).std())
+    return contrast.degradation(known, outcome, "x", "method", draws=DRAWS).row(0, named=True)
+
+
+def _diversity(cells: Cells) -> Estimate:
+    row = diversity(cells.of("direct").with_columns(pl.col("source").str.split("+").alias("sources"))).row(0, named=True)
+    scale = row["per_sd"] / row["estimate"]
+    return {"p": row["p"]} | {name: scale * row[name] for name in ("estimate", "low", "high")}

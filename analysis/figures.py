@@ -10,7 +10,7 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,9 +28,9 @@ _STYLE = {
     "axes.titleweight": "bold", "text.color": INK, "axes.labelcolor": SOFT, "axes.edgecolor": RULE, "xtick.color": SOFT,
     "ytick.color": SOFT, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": RULE,
     "grid.linewidth": 0.6, "axes.axisbelow": True, "figure.facecolor": "none", "axes.facecolor": "none",
-    "savefig.facecolor": "none", "legend.frameon": False, "legend.fontsize": 8, "lines.linewidth": 1.6,
-    "lines.markersize": 4, "xtick.major.size": 0, "ytick.major.size": 0, "xtick.minor.size": 0,
+    "savefig.facecolor": "none", "lines.linewidth": 1.6, "lines.markersize": 4, "xtick.major.size": 0, "ytick.major.size": 0, "xtick.minor.size": 0,
 }  # fmt: skip
+BY = {"by language": COLORS[0], "by row, too narrow": COLORS[1]}  # a forest's legend
 WIDTH = 4.2  # inches: about 400 px, a phone's width
 LABELED = 12  # columns of a heat map that leave room for numbers
 
@@ -50,6 +50,7 @@ class Figure:
     panels: Sequence[Panel]
     caption: str
     table: Table
+    legend: Mapping[str, str] = field(default_factory=dict)  # name -> color
 
 
 def curves(
@@ -67,19 +68,22 @@ def curves(
             axes.axhline(ceiling, color=SOFT, linestyle="--", linewidth=1)
             axes.annotate("in-language", (1, ceiling), (-2, 2), xycoords=("axes fraction", "data"),
                           textcoords="offset points", ha="right", fontsize=8, color=SOFT)  # fmt: skip
-        volumes = sorted(set().union(*(line["volume"] for line in lines.values())))
-        smallest = min((volume for volume in volumes if volume), default=1)
-        axes.set_xscale("symlog", linthresh=smallest, linscale=0.6)
-        axes.set_xticks(volumes, [_short(volume) for volume in volumes])
-        axes.minorticks_off()
-        axes.set(ylim=(0, 1), title=title, xlabel="unlabeled target sentences", ylabel="span F1")
-        if len(lines) > 1:
-            axes.legend(ncols=3)
+        _by_volume(axes, title, sorted(set().union(*(line["volume"] for line in lines.values()))))
         alt = "; ".join(
             f"{name}: " + ", ".join(f"{mean:.2f} at {volume:,}" for volume, mean in zip(line["volume"], line["mean"], strict=True))
             for name, line in lines.items()
         )
         return _panel(axes, f"{title}: span F1 by unlabeled target sentences. {alt}.")
+
+
+def band(title: str, volumes: Sequence[int], grid: np.ndarray, values: np.ndarray) -> Panel:
+    """One curve with its interval: `values`, (n, 3), estimate, low and high at the `grid`, (n,)."""
+    with _axes(2.7) as axes:
+        axes.fill_between(grid, values[:, 1], values[:, 2], color=COLORS[0], alpha=0.2, linewidth=0)
+        axes.plot(grid, values[:, 0], color=COLORS[0])
+        _by_volume(axes, title, volumes)
+        (first, *_), (last, low, high) = values[0], values[-1]
+        return _panel(axes, f"{title}: from {first:.2f} without text to {last:.2f} ({low:.2f} to {high:.2f}) at {volumes[-1]:,} sentences.")
 
 
 def heat_map(title: str, values: np.ndarray, marks: np.ndarray, sources: Sequence[str], targets: Sequence[str]) -> Panel:
@@ -126,11 +130,9 @@ def forest(title: str, rows: pl.DataFrame, label: str, zero: float = 0.0) -> Pan
         places = np.arange(len(rows))
         axes.axvline(zero, color=SOFT, linewidth=0.8)
         if "row_low" in rows.columns:
-            axes.hlines(places + 0.22, rows["row_low"], rows["row_high"], color=COLORS[1], linewidth=1.2, label="by row")
-        axes.hlines(places, rows["low"], rows["high"], color=COLORS[0], linewidth=2.2, label="by language")
-        axes.plot(rows["estimate"], places, "o", color=COLORS[0], markersize=5)
-        if "row_low" in rows.columns:
-            axes.legend(ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
+            axes.hlines(places + 0.22, rows["row_low"], rows["row_high"], color=BY["by row, too narrow"], linewidth=1.2)
+        axes.hlines(places, rows["low"], rows["high"], color=BY["by language"], linewidth=2.2)
+        axes.plot(rows["estimate"], places, "o", color=BY["by language"], markersize=5)
         axes.set_yticks(places, rows["name"])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
@@ -173,6 +175,24 @@ def _panel(axes: Any, alt: str) -> Panel:
         body = body.replace(color, variable)
     label = alt.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     return Panel(f'<svg {box} role="img" aria-label="{label}">{body}</svg>', alt)
+
+
+def _by_volume(axes: Any, title: str, volumes: Sequence[int]) -> None:
+    smallest = min((volume for volume in volumes if volume), default=1)
+    axes.set_xscale("symlog", linthresh=smallest, linscale=0.6)
+    axes.set_xticks(ticks := _apart(volumes), [_short(volume) for volume in ticks])
+    axes.minorticks_off()
+    axes.set(xlim=(-0.2 * smallest, 1.3 * volumes[-1]), ylim=(0, 1), title=title)
+    axes.set(xlabel="unlabeled target sentences", ylabel="span F1")
+
+
+def _apart(volumes: Sequence[int]) -> list[int]:
+    """The largest, and below it those whose labels have room on an axis of logarithms."""
+    kept = [volumes[-1]]
+    for volume in reversed(volumes):
+        if volume <= kept[-1] / 4:
+            kept.append(volume)
+    return kept
 
 
 def _short(number: int) -> str:

@@ -14,12 +14,13 @@ from typing import Any
 import jinja2
 import polars as pl
 
-from analysis import answers, sections
+from analysis import answers, design, sections
 from analysis.sections import SECTIONS, Cells, Section
 from analysis.tables import Table
 from analysis.verdict import Verdict
-from engine.errors import SprachbundError, StoreError
+from engine.errors import SprachbundError, StoreError, StudyError
 from engine.languages import language
+from engine.spec import Study
 from engine.store import Store
 
 KEYS = ["dataset", "model", "form"]  # one setting's effects at a time
@@ -95,7 +96,7 @@ def make_report(store: Store) -> Report:
         raise StoreError(f"{store.address} has no results yet. Run a study with --out {store.address} first.")
     whole = frame.filter(pl.col("entity_type") == "ALL")
     kept = store.studies()
-    studies = [_study(name, rows, kept.get(name)) for (name,), rows in whole.group_by("study", maintain_order=True)]
+    studies = [_study(store, name, rows, kept.get(name)) for (name,), rows in whole.group_by("study", maintain_order=True)]
     return Report(
         title=", ".join(study.name for study in studies),
         sandbox=SANDBOX if any(language(code).sandbox for code in set(whole["target"])) else None,
@@ -139,16 +140,25 @@ def markdown(report: Report) -> str:
     return "\n\n".join(line for line in lines if line) + "\n"
 
 
-def _study(name: str, rows: pl.DataFrame, kept: Mapping[str, Any] | None) -> StudyReport:
+def _study(store: Store, name: str, rows: pl.DataFrame, kept: Mapping[str, Any] | None) -> StudyReport:
     """A study's part. `kept`: what its last run wrote of it, None where no run has ended."""
     if kept is None:
         kept = {"question": f"{name}: no run of this study has ended yet, so its question is not known here.", "hypothesis": "–"}
     inside = asked(kept["axes"]) if "axes" in kept else pl.lit(True)
     wanted, other = rows.filter(inside), rows.filter(~inside)
-    settings = [_setting(name, *key, part) for key, part in wanted.group_by(KEYS, maintain_order=True)]
+    power = _power(name, kept) if "axes" in kept else None
+    settings = [_setting(store, power, name, *key, part) for key, part in wanted.group_by(KEYS, maintain_order=True)]
     return StudyReport(
         name, kept["question"], kept["hypothesis"], _design(kept), [*kept.get("warnings", ()), *_mixed(wanted), *_others(other)], settings
     )
+
+
+def _power(name: str, kept: Mapping[str, Any]) -> pl.DataFrame | None:
+    """The power of the study's design, None where the study is none any more (a language that the table has lost, say)."""
+    try:
+        return design.power(Study(name=name, question=kept["question"], hypothesis=kept["hypothesis"], **kept["axes"]))
+    except StudyError:
+        return None
 
 
 def asked(axes: Mapping[str, Sequence[Any]]) -> pl.Expr:
@@ -202,11 +212,14 @@ def _others(rows: pl.DataFrame) -> list[str]:
     ]
 
 
-def _setting(study: str, dataset: str, model: str, form: str, rows: pl.DataFrame) -> Setting:
-    cells = Cells("-".join([study, dataset, model.rpartition("/")[2], form]), rows)
+def _setting(
+    store: Store, power: pl.DataFrame | None, study: str, dataset: str, model: str, form: str, rows: pl.DataFrame
+) -> Setting:
+    cells = Cells("-".join([study, dataset, model.rpartition("/")[2], form]), rows, store)
     return Setting(
-        cells.name, f"{model} ({form}) on {dataset}", answers.answer(cells), [sections.section(*part, cells) for part in SECTIONS]
-    )
+        cells.name, f"{model} ({form}) on {dataset}", answers.answer(cells, power),
+        [sections.section(*part, cells) for part in SECTIONS],
+    )  # fmt: skip
 
 
 def _provenance(store: Store, done: pl.DataFrame) -> list[str]:

@@ -16,15 +16,24 @@ from scipy.stats import t as student_t
 
 from analysis import contrast, figures
 from analysis.curves import Curve, curves, students
+from analysis.diversity import diversity
 from analysis.features import Design, design
 from analysis.figures import COLORS, Figure, Panel
+from analysis.pooled import PooledCurve
+from analysis.sentences import bootstrap, counts, evaluations
 from analysis.tables import Table
 from engine.errors import DataError, SprachbundError
+from engine.store import Store
 
 DRAWS = 2_000  # of a bootstrap or permutation: p values to .0005, in a second
 PANELS = 24  # targets with a panel of their own
+DRAWN = 40  # rows of a forest plot; the table has all
 POINT = ["method", "sources", "target", "volume"]  # what seeds repeat
 DISTANCES = ("syntactic", "phonological", "inventory", "morphological", "genetic", "geographic")
+BLOCKS = {
+    "syntax": ["syntactic"], "sounds": ["phonological", "inventory"], "morphology": ["morphological"], "kinship": ["genetic"],
+    "place": ["geographic"],
+}  # fmt: skip
 SEEDS = "Bars are 95% t intervals over seeds (the command line prints standard deviations)."
 BY_LANGUAGE = "Intervals and tests are by language, for pairs of languages are not independent."
 
@@ -47,6 +56,7 @@ class Cells:
 
     name: str
     rows: pl.DataFrame
+    store: Store
 
     @cached_property
     def done(self) -> pl.DataFrame:
@@ -119,33 +129,41 @@ def _half(sd: float | None, seeds: int) -> float | None:
 
 def volume_curves(cells: Cells) -> dict[str, Any]:
     """F1 against the volume of unlabeled text, a panel a target, with the curves of `analysis.curves`."""
-    fitted = curves(students(cells.done))
+    fitted, pooled, note = curves(students(cells.done)), [], ""
     transfer = cells.points.filter(pl.col("method") != "in-language").sort("volume")
     ceilings = dict(cells.points.filter(pl.col("method") == "in-language").select("target", "mean").iter_rows())
     sources = sorted(set(transfer["source"]))
     colors = {source: COLORS[number % len(COLORS)] for number, source in enumerate(sources)}
     grid = np.concatenate([[0.0], np.geomspace(1, cells.largest, 60)])
+    try:
+        curve = PooledCurve(draws=DRAWS).fit(students(cells.done))
+        panels = [figures.band("All pairs", sorted(set(transfer["volume"])), grid, curve.predict(grid))]
+        pooled = [{"source": "all", "target": "all"} | curve.summary()]
+    except DataError as error:
+        panels, note = [], f" No curve of all pairs: {error}"
     lines = {
         (row["source"], row["target"]): Curve(row["form"], *(np.array(row[name]) for name in ("a", "b", "scale"))).at(grid)
         for row in fitted.iter_rows(named=True)
     }
-    panels = []
     for (target,), part in transfer.group_by(["target"], maintain_order=True):
         points = {source: line for (source,), line in part.group_by(["source"], maintain_order=True)}
         drawn = {source: (grid, lines[source, target]) for source in points if (source, target) in lines}
         panels.append(figures.curves(f"→ {target}", points, drawn, ceilings.get(target), colors))
-    shown = f" {PANELS} of {len(panels)} targets are drawn; the table has all." if len(panels) > PANELS else ""
+    shown = " Not all targets are drawn; the table has all." if len(panels) > PANELS else ""
     table = Table(f"{cells.name}-curves", "Span F1 by volume of unlabeled target text", transfer.select(
         "source", "target", "volume", pl.col("mean").alias("F1"), pl.col("half").alias("± 95%"), "seeds",
     ))  # fmt: skip
     fits = Table(f"{cells.name}-fits", "The fitted curves: F1 without text, rise to the largest volume, volume for 95% of the asymptote",
-                 fitted.select("source", "target", "form", "start", "rise", "rise_low", "rise_high", "enough", "enough_says"),
+                 pl.concat([pl.DataFrame(pooled), fitted], how="diagonal_relaxed").select(
+                     "source", "target", "form", "start", "rise", "rise_low", "rise_high", "enough", "enough_says",
+                 ),
                  {"enough": 0})  # fmt: skip
     caption = (
         f"Mean span F1 on the test split over seeds. {SEEDS} Thin: the fitted curve. Volume 0 is direct transfer, the teacher "
-        f"itself; a student starts from the pretrained base as its teacher did. Dashed: trained on the target itself.{shown}"
+        f"itself; a student starts from the pretrained base as its teacher did. Dashed: trained on the target itself.{shown}{note}"
     )
-    return {"figures": [Figure(panels[:PANELS], caption, table)], "tables": [fits]}
+    legend = colors if len(colors) > 1 else {}
+    return {"figures": [Figure(panels[:PANELS], caption, table, legend)], "tables": [fits]}
 
 
 def transfer_map(cells: Cells) -> dict[str, Any]:
@@ -207,9 +225,30 @@ def distance(cells: Cells) -> dict[str, Any]:
         [figures.forest("Correlation of direct transfer with distance", pearson, "Pearson's r, 95% intervals")],
         f"{BY_LANGUAGE} Those by row are drawn beside them, to show how much too narrow they are. With so few languages a "
         f"correlation is found four times in five only from |r| = {pearson['detectable'].min():.2f} on.",
-        Table(f"{cells.name}-correlations", "Correlations of direct transfer (F1) with distance", found),
-    )
+        Table(f"{cells.name}-correlations", "Correlations of direct transfer (F1) with distance", found.rename({
+            "feature": "distance", "row_low": "low by row", "row_high": "high by row", "row_p": "p by row", "p_holm": "p, Holm",
+            "p_bh": "p, BH",
+        })),
+        figures.BY,
+    )  # fmt: skip
     return {"figures": [forest, scatter]}
+
+
+def blocks(cells: Cells) -> dict[str, Any]:
+    """What each kind of distance adds to R2: `analysis.importance`."""
+    from analysis.importance import importance
+
+    frame = cells.of("direct")
+    kinds = {kind: [name for name in names if frame[name].drop_nulls().n_unique() > 1] for kind, names in BLOCKS.items()}
+    found = importance(frame, "f1", {kind: names for kind, names in kinds.items() if names}, draws=DRAWS)
+    drawn = found.rename({"block": "name", "r2": "estimate"})
+    figure = Figure(
+        [figures.forest("Share of R² of direct transfer", drawn, "R², 95% intervals")],
+        "Shapley values: what a kind of distance adds to R², averaged over the orders in which the kinds can enter. In the table, "
+        f"“held_out” is the share for targets that were left out. {BY_LANGUAGE}",
+        Table(f"{cells.name}-importance", "Shares of R² by kind of distance", found), figures.BY,
+    )  # fmt: skip
+    return {"figures": [figure]}
 
 
 def near_and_far(cells: Cells) -> dict[str, Any]:
@@ -230,6 +269,47 @@ def near_and_far(cells: Cells) -> dict[str, Any]:
     return {"figures": [Figure(panels, caption, Table(f"{cells.name}-contrasts", "Methods, near and far", rows.drop("name")))]}
 
 
+def source_sets(cells: Cells) -> dict[str, Any]:
+    """What the diversity of the sources does, their distance to the target held fixed: `analysis.diversity`."""
+    frame = cells.of("direct").with_columns(pl.col("source").str.split("+").alias("sources"))
+    if not (frame["n_sources"] > 1).any():
+        raise DataError("every source set is a single language. Name sets (eng+deu) among the sources to ask what diversity does.")
+    found = diversity(frame).with_columns(pl.col("measure").str.replace("_", " ").alias("name"))
+    drawn = found.select("name", pl.col("estimate"), "low", "high")
+    figure = Figure(
+        [figures.forest("Diversity of the sources and direct transfer", drawn, "F1 per unit, 95% intervals")],
+        "Mean distance between the sources, and the log-determinant of their similarities; the sources' number and distance to "
+        f"the target are held fixed. {BY_LANGUAGE}",
+        Table(f"{cells.name}-diversity", "Diversity of source sets and direct transfer (F1)", found.drop("name")),
+    )
+    return {"figures": [figure]}
+
+
+def sentences(cells: Cells) -> dict[str, Any]:
+    """Each student at the largest volume against its teacher on the same test sentences: `analysis.sentences`."""
+    chosen = cells.done.filter(pl.col("method").is_in(["direct", "teacher-student"]) & pl.col("volume").is_in([0, cells.largest]))
+    chosen = chosen.with_columns(pl.col("sources").list.join("+").alias("source"))
+    if set(chosen["method"]) != {"direct", "teacher-student"}:
+        raise DataError("it takes students and direct transfer on the same targets.")
+    known, rows = evaluations(cells.store), []
+    for (source, target), part in chosen.group_by(["source", "target"], maintain_order=True):
+        runs = part.pivot("method", index="seed", values="fingerprint").drop_nulls()
+        stamps = [runs[method].to_list() for method in ("direct", "teacher-student") if method in runs.columns]
+        if len(stamps) == 2 and len(runs) and known.keys() >= {stamp for each in stamps for stamp in each}:
+            first, second = (sum(counts(cells.store, known[stamp]) for stamp in each) for each in stamps)
+            rows.append({"name": f"{source} → {target}", "seeds": len(runs)} | bootstrap(first, second, DRAWS))
+    if not rows:
+        raise DataError("the store has no evaluations with their sentences for these rows.")
+    found = pl.DataFrame(rows)
+    figure = Figure(
+        [figures.forest("Student minus teacher, F1", found.head(DRAWN), "F1, 95% intervals over test sentences")],
+        f"Students at {cells.largest:,} sentences against direct transfer on the same test sentences, the seeds' counts summed. It "
+        "speaks of these models on more sentences like these: not of other seeds, and not of other languages.",
+        Table(f"{cells.name}-sentences", "Student minus teacher on the same test sentences (F1)", found),
+    )
+    return {"figures": [figure]}
+
+
 def prediction(cells: Cells) -> dict[str, Any]:
     """Direct transfer to targets that the model has not seen: `analysis.regress`."""
     from analysis import regress
@@ -248,7 +328,15 @@ def prediction(cells: Cells) -> dict[str, Any]:
         "for baselines that know no distance.",
         Table(f"{cells.name}-held-out", "Predictions of held-out targets", ridge.drop("model", "fold", "row", "score")),
     )
-    return {"figures": [figure], "tables": [Table(f"{cells.name}-scores", "How well held-out targets are predicted", scores)]}
+    shown = scores.select(
+        "model", pl.col("mae").alias("MAE"), pl.col("rmse").alias("RMSE"), pl.col("rank_correlation").alias("rank r"),
+        pl.col("ndcg3").alias("NDCG@3"), "regret", pl.col("coverage").alias("covered"), "width",
+    )  # fmt: skip
+    caption = (
+        "How well held-out targets are predicted: errors in F1; rank correlation, NDCG@3 and regret (F1 lost by taking the source "
+        "ranked first) within targets; 90% intervals' coverage and width"
+    )
+    return {"figures": [figure], "tables": [Table(f"{cells.name}-scores", caption, shown)]}
 
 
 def broken(cells: Cells) -> dict[str, Any]:
@@ -259,10 +347,10 @@ def broken(cells: Cells) -> dict[str, Any]:
         tables.append(Table(f"{cells.name}-failed", "Failed cells: they are in no number of this report", shown))
     if collapsed:
         means = cells.points.filter(pl.col("collapsed") > 0).select(
-            "method", "source", "target", "volume", "seeds", pl.col("collapsed").alias("collapsed runs"),
-            pl.col("mean").alias("F1, all runs"), pl.col("kept").alias("F1, without collapsed"),
+            "method", "source", "target", "volume", pl.col("seeds").alias("runs"), "collapsed",
+            pl.col("mean").alias("F1, all"), pl.col("kept").alias("F1, others"),
         )  # fmt: skip
-        tables.append(Table(f"{cells.name}-collapsed", "Collapsed runs, and the mean with and without them", means))
+        tables.append(Table(f"{cells.name}-collapsed", "Collapsed runs; mean F1 of all runs, and of the others", means))
     text = (
         f"{len(cells.failed)} cells failed, and {collapsed} of {len(cells.done)} finished ones collapsed (F1 below 0.05). "
         "Collapsed runs are in every number of this report, unless it says otherwise."
@@ -287,7 +375,10 @@ SECTIONS = (
     ("curves", "F1 and the volume of unlabeled text", volume_curves),
     ("map", "Source and target", transfer_map),
     ("distance", "Distance", distance),
+    ("importance", "Which distances matter", blocks),
     ("contrasts", "Near and far, by method", near_and_far),
+    ("sentences", "Students and teachers, sentence by sentence", sentences),
+    ("sets", "Diversity of the sources", source_sets),
     ("prediction", "Predicting a language not seen", prediction),
     ("broken", "Collapsed and failed cells", broken),
     ("results", "All results", results),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 UNKNOWN = "–"
-PAGE = 45  # rows that fit a page of LaTeX; longer tables break over pages
+PAGE = 45  # rows
 # What LaTeX reads as a command, and letters that its usual fonts lack.
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -20,11 +20,10 @@ _LATEX = {
 
 
 class Shown(NamedTuple):
-    """One cell. `order`: what a sort by its column compares, "" where nothing is known."""
+    """One cell."""
 
     text: str
     number: bool
-    order: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +40,11 @@ class Table:
         """The headings, and whether numbers stand below."""
         return [(name, dtype.is_numeric()) for name, dtype in self.frame.schema.items()]
 
+    @property
+    def long(self) -> bool:
+        """Whether it is longer than a page."""
+        return len(self.frame) > PAGE
+
     def rows(self) -> list[list[Shown]]:
         """The cells, row by row."""
         return [
@@ -50,14 +54,11 @@ class Table:
 
     def _shown(self, value: Any, column: str, number: bool) -> Shown:
         if value is None or (isinstance(value, float) and not math.isfinite(value)):
-            return Shown(UNKNOWN, number, "")
-        if isinstance(value, bool):
-            return Shown("yes" if value else "no", False, str(int(value)))
+            return Shown(UNKNOWN, number)
         if not number:
-            text = "+".join(value) if isinstance(value, list | pl.Series) else str(value)
-            return Shown(text, False, text)
+            return Shown(str(value), False)
         digits = self.digits.get(column, 3 if isinstance(value, float) else 0)
-        return Shown(f"{value:,.{digits}f}".replace("-", "−"), True, repr(value))
+        return Shown(f"{value:,.{digits}f}".replace("-", "−"), True)
 
     def markdown(self) -> str:
         """A pipe table under its caption."""
@@ -73,7 +74,7 @@ class Table:
         head = " & ".join(latex(name) for name, _ in self.columns) + r" \\"
         body = [" & ".join(latex(cell.text) for cell in row) + r" \\" for row in self.rows()]
         caption = rf"\caption{{{latex(self.caption)}}}\label{{tab:{self.name}}}"
-        if len(body) > PAGE:
+        if self.long:
             lines = [r"% needs \usepackage{booktabs,longtable}", rf"\begin{{longtable}}{{{form}}}", caption + r" \\"]
             lines += [r"\toprule", head, r"\midrule", r"\endhead", *body, r"\bottomrule", r"\end{longtable}"]
         else:

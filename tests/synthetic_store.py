@@ -32,7 +32,7 @@ def write(folder: Path) -> Store:
             for target, seed in product(TARGETS, SEEDS)]  # fmt: skip
     for source, target, seed in product(SOURCES, TARGETS, SEEDS):
         distance = np.mean([known[code, target] for code in source.split("+")])
-        teacher = 0.95 - 0.6 * distance + easy[source] + easy[target] + rng.normal(0, 0.015)
+        teacher = 0.85 - 0.5 * distance + easy[source] + easy[target] + rng.normal(0, 0.015)
         rows.append(_row("direct", source, target, 0, seed, teacher, None))
         for volume in VOLUMES[1:]:
             gained = 0.12 - 0.3 * (1 + volume / 300) ** -0.5
