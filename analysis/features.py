@@ -6,6 +6,7 @@ unknown stays null here: it is imputed inside a fold, from that fold's training 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import polars as pl
 
@@ -60,7 +61,7 @@ def design(
     Raises DataError for a column that is not there, duplicated cells, and a table without a finished cell of transfer;
     StudyError for an unknown language code.
     """
-    _check_columns(results, ("entity_type", "status", "seed", "f1", "collapsed", *GROUPS, *AXES, *sizes, *measures))
+    check_columns(results, ("entity_type", "status", "seed", "f1", "collapsed", *GROUPS, *AXES, *sizes, *measures))
     whole = results.lazy().filter(pl.col("entity_type") == "ALL")
     done = whole.filter(pl.col("status") == "done")
     if not collapsed:
@@ -90,7 +91,7 @@ def with_typology(frame: pl.DataFrame, source: str = "source", target: str = "ta
     "family", the target's. Each is null where nothing is known. Raises StudyError for an unknown code, DataError for a
     column that is not there or already has such a name.
     """
-    _check_columns(frame, (source, target))
+    check_columns(frame, (source, target))
     pairs = frame.select(source, target).unique().drop_nulls()
     several = pairs[source].str.contains("+", literal=True).any()
     each = pairs.with_columns(pl.col(source).str.split("+").alias("_each")).explode("_each")
@@ -115,11 +116,15 @@ def family(code: str) -> str | None:
     known = canonical(code)
     if known.startswith("x-") or known in LANGUAGES:
         return language(known).family
+    return _largest_clades().get(known)
+
+
+@cache
+def _largest_clades() -> dict[str, str]:
+    """Of each language that lang2vec places in a tree, the name of the largest clade: "Pama-Nyungan"."""
     names, rows, members = lang2vec.load("family_features.npz")
-    clades = members[rows[known]] == 1 if known in rows else []
-    if not any(clades):
-        return None
-    return max((int(size), name) for size, name, held in zip((members == 1).sum(axis=0), names, clades, strict=True) if held)[1][2:]
+    sizes = (members == 1) * (members == 1).sum(axis=0)
+    return {code: names[sizes[row].argmax()].removeprefix("F_") for code, row in rows.items() if sizes[row].any()}
 
 
 def _replicates(done: pl.LazyFrame, others: list[str]) -> pl.LazyFrame:
@@ -136,7 +141,8 @@ def _ceilings(done: pl.LazyFrame) -> pl.LazyFrame:
     return sound.group_by(_CEILING).agg(pl.col("f1").mean().alias("ceiling"))
 
 
-def _check_columns(frame: pl.DataFrame, needed: Sequence[str]) -> None:
+def check_columns(frame: pl.DataFrame, needed: Sequence[str]) -> None:
+    """Raise DataError, with the nearest name there is, for the first of `needed` that is no column of `frame`."""
     for column in needed:
         if column not in frame.columns:
             raise DataError(

@@ -15,10 +15,11 @@ from sklearn.base import BaseEstimator, RegressorMixin, clone, is_regressor
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import ElasticNetCV, LinearRegression, RidgeCV
+from sklearn.linear_model import ElasticNetCV, LinearRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from analysis.features import check_columns
 from analysis.pairs import FEWEST, Pairs
 from analysis.ranking import ndcg, rank_correlation, regret
 from engine.errors import DataError, StudyError, did_you_mean
@@ -36,12 +37,10 @@ def pipelines(features: Sequence[str], random_state: int = 0) -> dict[str, BaseE
     """
     columns = list(features)
     boosting = HistGradientBoostingRegressor(
-        learning_rate=0.05, max_iter=150, max_leaf_nodes=15, min_samples_leaf=20, l2_regularization=1.0,
-        early_stopping=False, random_state=random_state,
+        max_iter=100, max_leaf_nodes=15, l2_regularization=1.0, early_stopping=False, random_state=random_state
     )  # fmt: skip
-    ridge = RidgeCV(alphas=np.logspace(-1, 4, 6), scoring="neg_mean_squared_error", cv=PARTS)
     return {
-        "ridge": _linear(columns, ridge),
+        "ridge": _linear(columns, RidgeByLanguage()),
         "elastic-net": _linear(columns, ElasticNetCV(l1_ratio=[0.5, 1.0], alphas=20, cv=PARTS)),
         "boosting": make_pipeline(make_column_transformer(("passthrough", columns)), boosting),
     }
@@ -66,6 +65,29 @@ def baselines(
     if english is not None:
         models["English"] = Always(source, english)
     return models
+
+
+class RidgeByLanguage(RegressorMixin, BaseEstimator):
+    """Ridge regression; of `alphas` the one with the least squared error over the splits `cv` of the rows.
+
+    What `RidgeCV` does with splits, at a tenth of its time: one fit a split serves all penalties.
+    """
+
+    def __init__(self, alphas: Sequence[float] = tuple(np.logspace(-1, 4, 11)), cv: Sequence[tuple[np.ndarray, np.ndarray]] = ()) -> None:
+        self.alphas, self.cv = alphas, cv
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> "RidgeByLanguage":
+        errors = np.zeros(len(self.alphas))
+        several = np.tile(y[:, None], len(self.alphas))
+        for fit, check in self.cv:
+            fitted = Ridge(alpha=np.array(self.alphas)).fit(X[fit], several[fit])
+            errors += ((fitted.predict(X[check]) - several[check]) ** 2).sum(axis=0)
+        self.alpha_ = float(self.alphas[np.argmin(errors)])
+        self.model_ = Ridge(alpha=self.alpha_).fit(X, y)
+        return self
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        return self.model_.predict(X)
 
 
 class Mean(RegressorMixin, BaseEstimator):
@@ -155,9 +177,12 @@ def held_out(
     Raises DataError for a table from which nothing can be predicted (`Pairs.of`), fewer than 4 languages to hold out, and
     more predictors than languages; StudyError for another `by`.
     """
-    pairs = _pairs(frame, outcome, features, source, target, settings)
-    folds = _Folds.of(frame, by, source, target, family)
+    check_columns(frame, (outcome, *features, source, target, *settings))
+    frame = frame.with_columns(pl.col(name).list.join("+") for name in (source,) if frame[name].dtype == pl.List)
+    cell = pl.concat_str([source, *settings], separator=", ", ignore_nulls=True)
+    pairs = Pairs.of(frame.with_columns(cell.alias(source)), outcome, features, source, target)
     check_predictors(len(features), max(frame[source].n_unique(), frame[target].n_unique()))
+    folds = _Folds.of(frame, by, source, target, family)
     table = frame.drop(outcome).with_columns(pl.Series(name, column) for name, column in zip(features, pairs.features.T, strict=True))
     models = pipelines(features, random_state) | baselines(source, target) if models is None else models
     rng = np.random.default_rng(random_state)
@@ -229,8 +254,7 @@ class _Folds:
             raise StudyError(f"by={by!r}: what can be held out is {', '.join(BY)}.{did_you_mean(by, BY)}")
         sources, targets = frame[source].str.split("+").to_list(), [[name] for name in frame[target]]
         if by == "family":
-            if family not in frame.columns:
-                raise DataError(f"the table has no column {family!r} with the targets' families; `features.with_typology` adds it.")
+            check_columns(frame, (family,))
             targets = [[name or code[0]] for name, code in zip(frame[family], targets, strict=True)]
         held = sources if by == "source" else targets
         units = sorted({name for names in held for name in names})
@@ -330,15 +354,3 @@ def _linear(columns: list[str], model: BaseEstimator) -> Pipeline:
     steps = make_pipeline(SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True), StandardScaler())
     return make_pipeline(make_column_transformer((steps, columns)), model)
 
-
-def _pairs(
-    frame: pl.DataFrame, outcome: str, features: Sequence[str], source: str, target: str, settings: Sequence[str]
-) -> Pairs:
-    """The table, checked. With settings a cell is a source in one setting."""
-    for column in settings:
-        if column not in frame.columns:
-            raise DataError(f"the table has no column {column!r}.{did_you_mean(column, frame.columns)} It has: {', '.join(frame.columns)}.")
-    if not settings or source not in frame.columns:
-        return Pairs.of(frame, outcome, features, source, target)
-    cell = pl.concat_str([source, *settings], separator=" ", ignore_nulls=True).alias("source, " + ", ".join(settings))
-    return Pairs.of(frame.with_columns(cell), outcome, features, cell.meta.output_name(), target)
