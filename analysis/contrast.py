@@ -86,7 +86,10 @@ def relative_drop(
     if near.all():
         raise DataError(f"no target has sources at two values of {distance}: there is none to compare with the nearest.")
     nearest = same & near
-    drops = 1 - table.outcomes / (nearest @ table.outcomes / nearest.sum(axis=1, keepdims=True))
+    base = nearest @ table.outcomes / nearest.sum(axis=1, keepdims=True)
+    if not (base > 0).all():
+        raise DataError(f"{outcome} from the nearest source is {base.min():g} for a target: no share of it can be lost. Leave that out.")
+    drops = 1 - table.outcomes / base
     rest = replace(pairs, outcome=drops[~near, 0], source=pairs.source[~near], target=pairs.target[~near])
     table = replace(table, pairs=rest, outcomes=drops[~near])
     return estimates(table, lambda weights: mean(weights) @ table.outcomes, draws, random_state)
@@ -126,7 +129,7 @@ def slope(weights: np.ndarray, x: np.ndarray, groups: np.ndarray | None = None) 
     centered = x - middle @ own.T
     coefficients = weights * centered
     spread = coefficients @ x
-    spread[spread < 1e-12 * (weights @ x**2)] = np.nan  # what rounding leaves of no spread
+    spread[spread <= 1e-12 * (weights @ x**2)] = np.nan  # what rounding leaves of no spread
     return coefficients / spread[:, None]
 
 

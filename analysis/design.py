@@ -83,17 +83,17 @@ def power(study: Study, assumed: Assumptions | None = None, random_state: int = 
 
 def lines(study: Study) -> list[str]:
     """The power as text, for --plan; nothing where the study transfers nothing."""
-    texts = []
-    for row in power(study).iter_rows(named=True):
-        where = f"  {row['hypothesis']} ({row['pairs']} pairs, {row['languages']} languages)"
-        if row["power"] is None:
-            texts.append(f"{where}: cannot tell, whatever comes out; it takes {FEWEST} languages")
-        else:
-            texts.append(
-                f"{where}: {row['detectable']:.3f} {row['unit']} with probability {POWER}, {row['smallest']} with {row['power']:.2f}"
-            )
+    found = power(study)
+    if found.is_empty():
+        return []
+    if (languages := found["languages"].max()) < FEWEST:
+        return [f"power: {languages} languages are too few to say anything of languages in general; it takes {FEWEST}"]
     head = f"power with {len(study.seeds)} seeds, if scores spread as in published tables (analysis/design.py); effects found:"
-    return [head, *texts] if texts else []
+    return [head, *(
+        f"  {row['hypothesis']} ({row['pairs']} pairs, {row['languages']} languages): {row['detectable']:.3f} {row['unit']} "
+        f"with probability {POWER}, {row['smallest']} with {row['power']:.2f}"
+        for row in found.drop_nulls().iter_rows(named=True)
+    )]  # fmt: skip
 
 
 def _hypotheses(study: Study, assumed: Assumptions, rng: np.random.Generator) -> Iterator[Hypothesis]:
