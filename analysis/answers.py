@@ -80,7 +80,8 @@ def _tried(hypothesis: Hypothesis) -> Estimate | SprachbundError:
 
 
 def _said(cells: Cells, hypothesis: Hypothesis, found: Estimate, p: float, planned: Mapping[str, Any]) -> Verdict:
-    languages = max((set(cells.done[role].explode()) for role in ("sources", "target")), key=len)
+    transfer = cells.points.filter(pl.col("method") != "in-language")
+    languages = max((set(transfer[role]) for role in ("source", "target")), key=len)
     said = verdict(
         hypothesis.claim, found["estimate"], found["low"], found["high"], p, direction=hypothesis.direction, smallest=SMALLEST,
         languages=languages, power=planned.get("power"), detectable=planned.get("detectable"),

@@ -61,7 +61,7 @@ def curves(
     with _axes(2.7) as axes:
         for name, line in lines.items():
             half = line["half"].fill_null(0.0)
-            axes.errorbar(line["volume"], line["mean"], yerr=half, fmt="o", capsize=2, color=colors[name], label=name)
+            axes.errorbar(line["volume"], line["mean"], yerr=half, fmt="o", elinewidth=1, color=colors[name], label=name)
             if name in fitted:
                 axes.plot(*fitted[name], color=colors[name], linewidth=1.2, alpha=0.8)
         if ceiling is not None:
@@ -170,6 +170,7 @@ def _panel(axes: Any, alt: str) -> Panel:
     svg = re.sub(r"<metadata>.*?</metadata>", "", image.getvalue(), flags=re.DOTALL)
     box, body = re.search(r'<svg[^>]*(viewBox="[^"]*")[^>]*>(.*)</svg>', svg, re.DOTALL).groups()
     prefix = f"f{hashlib.sha256(svg.encode()).hexdigest()[:8]}-"
+    body = re.sub(r"<g id=[^>]*>", "<g>", re.sub(r"(\d\.\d\d)\d+", r"\1", body))  # hundredths of a point do
     body = re.sub(r'(\bid="|url\(#|href="#)', lambda match: match[1] + prefix, body)
     for color, variable in _VARIABLES.items():
         body = body.replace(color, variable)

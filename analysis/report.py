@@ -31,12 +31,13 @@ SANDBOX = (
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """One dataset, model and form of a study: what it says and shows."""
+    """One dataset, model and form of a study: what it says and shows. `design`: the design matrix."""
 
     name: str
     title: str
     answers: Sequence[Verdict]
     sections: Sequence[Section]
+    design: pl.DataFrame
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,20 +54,23 @@ class StudyReport:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """All that the page says. `design`: the design matrix of every study's finished cells."""
+    """All that the page says."""
 
     title: str
     sandbox: str | None
     studies: Sequence[StudyReport]
     provenance: Sequence[str]
-    design: pl.DataFrame
+
+    @property
+    def settings(self) -> list[Setting]:
+        """Those of all studies."""
+        return [setting for study in self.studies for setting in study.settings]
 
     def tables(self) -> Iterator[Table]:
         """Every table of the page."""
-        for study in self.studies:
-            for part in (part for setting in study.settings for part in setting.sections):
-                yield from (figure.table for figure in part.figures)
-                yield from part.tables
+        for part in (part for setting in self.settings for part in setting.sections):
+            yield from (figure.table for figure in part.figures)
+            yield from part.tables
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -102,7 +106,6 @@ def make_report(store: Store) -> Report:
         sandbox=SANDBOX if any(language(code).sandbox for code in set(whole["target"])) else None,
         studies=studies,
         provenance=_provenance(store, whole),
-        design=whole,
     )
 
 
@@ -112,7 +115,8 @@ def write(report: Report, target: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     target.write_text(html(report), "utf-8")
     target.with_suffix(".md").write_text(markdown(report), "utf-8")
-    report.design.write_parquet(target.parent / "design.parquet")
+    matrix = pl.concat([setting.design for setting in report.settings] or [pl.DataFrame()], how="diagonal_relaxed")
+    matrix.write_parquet(target.parent / "design.parquet")
     for table in report.tables():
         (folder / f"{table.name}.tex").write_text(table.latex(), "utf-8")
 
@@ -218,8 +222,15 @@ def _setting(
     cells = Cells("-".join([study, dataset, model.rpartition("/")[2], form]), rows, store)
     return Setting(
         cells.name, f"{model} ({form}) on {dataset}", answers.answer(cells, power),
-        [sections.section(*part, cells) for part in SECTIONS],
+        [sections.section(*part, cells) for part in SECTIONS], _matrix(cells),
     )  # fmt: skip
+
+
+def _matrix(cells: Cells) -> pl.DataFrame:
+    try:
+        return cells.design.frame
+    except SprachbundError:  # the sections say why
+        return pl.DataFrame()
 
 
 def _provenance(store: Store, done: pl.DataFrame) -> list[str]:

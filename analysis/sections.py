@@ -91,10 +91,12 @@ class Cells:
             raise DataError(f"No cell of {method} is finished.")
         return found
 
-    def students(self, *volumes: int) -> pl.DataFrame:
-        """The design matrix's rows of students at these volumes, in their order."""
-        rows = self.design.frame.filter(pl.col("method") == "teacher-student")
-        return pl.concat([rows.filter(pl.col("volume") == volume) for volume in volumes])
+    def distances(self, frame: pl.DataFrame) -> list[str]:
+        """The distances that vary between the rows. Raises DataError for none."""
+        names = [name for name in DISTANCES if frame[name].drop_nulls().n_unique() > 1]
+        if not names:
+            raise DataError("no distance varies between the pairs.")
+        return names
 
     def direct_and_students(self) -> pl.DataFrame:
         """The rows of both, direct first."""
@@ -205,9 +207,7 @@ def distance(cells: Cells) -> dict[str, Any]:
     from analysis.correlate import correlate
 
     frame = cells.of("direct")
-    names = [name for name in DISTANCES if frame[name].drop_nulls().n_unique() > 1]
-    if not names:
-        raise DataError("no distance varies between the pairs.")
+    names = cells.distances(frame)
     found = correlate(frame, "f1", names, draws=DRAWS)
     pearson = found.filter(pl.col("method") == "pearson").rename({"feature": "name", "r": "estimate"})
     points = cells.points.filter(pl.col("method") == "direct").join(
@@ -239,7 +239,8 @@ def blocks(cells: Cells) -> dict[str, Any]:
     from analysis.importance import importance
 
     frame = cells.of("direct")
-    kinds = {kind: [name for name in names if frame[name].drop_nulls().n_unique() > 1] for kind, names in BLOCKS.items()}
+    known = cells.distances(frame)
+    kinds = {kind: [name for name in names if name in known] for kind, names in BLOCKS.items()}
     found = importance(frame, "f1", {kind: names for kind, names in kinds.items() if names}, draws=DRAWS)
     drawn = found.rename({"block": "name", "r2": "estimate"})
     figure = Figure(
@@ -249,6 +250,30 @@ def blocks(cells: Cells) -> dict[str, Any]:
         Table(f"{cells.name}-importance", "Shares of R² by kind of distance", found), figures.BY,
     )  # fmt: skip
     return {"figures": [figure]}
+
+
+def coefficients(cells: Cells) -> dict[str, Any]:
+    """What each distance adds to the others, with sources and targets as crossed random effects: `analysis.mixed`."""
+    from analysis.mixed import CrossedEffects
+
+    frame = cells.of("direct")
+    models = [("Direct transfer", CrossedEffects().fit(frame, "f1", cells.distances(frame)))]
+    students = cells.design.with_products([("syntactic", "log_volume")]).frame.filter(pl.col("method") == "teacher-student")
+    if students["volume"].n_unique() > 1:
+        model = CrossedEffects().fit(students, "f1", ["syntactic", "log_volume", "syntactic:log_volume"])
+        models.append(("Students, all volumes", model))
+    tables = [model.coef_.with_columns(outcome=pl.lit(f"F1, {title.lower()}")) for title, model in models]
+    drawn = [table.select(name="feature", **{name: pl.col(name) * pl.col("sd") for name in ("estimate", "low", "high")}) for table in tables]
+    panels = [
+        figures.forest(title, rows, "F1 per standard deviation, 95% intervals") for (title, _), rows in zip(models, drawn, strict=True)
+    ]
+    fit = " ".join(
+        f"{title}: the features explain {model.r2_marginal_:.0%} of the variance, with source and target {model.r2_conditional_:.0%} "
+        f"({model.n_} rows{f'; {model.dropped_} with an unknown distance left out' if model.dropped_ else ''})."
+        for title, model in models
+    )
+    caption = f"Each with the others held fixed; sources and targets have random effects. {fit}"
+    return {"figures": [Figure(panels, caption, Table(f"{cells.name}-coefficients", "Coefficients of the mixed model", pl.concat(tables)))]}
 
 
 def near_and_far(cells: Cells) -> dict[str, Any]:
@@ -315,7 +340,7 @@ def prediction(cells: Cells) -> dict[str, Any]:
     from analysis import regress
 
     frame = cells.of("direct")
-    names = [name for name in DISTANCES if frame[name].drop_nulls().n_unique() > 1]
+    names = cells.distances(frame)
     models = {"ridge": regress.pipelines(names)["ridge"]} | regress.baselines(english="eng" if "eng" in set(frame["source"]) else None)
     held = regress.held_out(frame, "f1", names, models=models)
     scores = regress.scores(held)
@@ -375,6 +400,7 @@ SECTIONS = (
     ("curves", "F1 and the volume of unlabeled text", volume_curves),
     ("map", "Source and target", transfer_map),
     ("distance", "Distance", distance),
+    ("coefficients", "Distances together", coefficients),
     ("importance", "Which distances matter", blocks),
     ("contrasts", "Near and far, by method", near_and_far),
     ("sentences", "Students and teachers, sentence by sentence", sentences),

@@ -2,8 +2,10 @@
 
 import base64
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,23 +65,22 @@ class Browser:
 def ask(address: str, body: dict[str, Any] | None, method: str = "POST") -> Any:
     """One call of the protocol: what it answers."""
     content = None if body is None else json.dumps(body).encode()
-    with urlopen(Request(address, content, {"Content-Type": "application/json"}, method=method), timeout=60) as answer:
+    with urlopen(Request(address, content, {"Content-Type": "application/json"}, method=method), timeout=120) as answer:
         return json.load(answer)["value"]
 
 
 @contextmanager
 def browser() -> Iterator[Browser]:
-    """Start driver and browser with an empty profile; both end with the block."""
-    with TemporaryDirectory() as profile, subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True) as driver:
-        try:
-            port = next(found[1] for line in driver.stdout if (found := re.search(r"on port (\d+)\.", line)))
-            options = {"args": [f"--{flag}" for flag in FLAGS] + [f"--user-data-dir={profile}"], "binary": shutil.which("chromium")}
-            wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
-            root = f"http://127.0.0.1:{port}/session"
-            session = ask(root, {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
+    """Start driver and browser with an empty profile; both end with the block, whatever happens in it."""
+    with TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        # A session of its own: the browser is in it too, and can be ended with it where it does not answer any more.
+        with subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True, start_new_session=True, env=os.environ | {"HOME": profile}) as driver:
             try:
+                port = next(found[1] for line in driver.stdout if (found := re.search(r"on port (\d+)\.", line)))
+                options = {"args": [*(f"--{flag}" for flag in FLAGS), f"--user-data-dir={profile}"]}
+                wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+                root = f"http://127.0.0.1:{port}/session"
+                session = ask(root, {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
                 yield Browser(f"{root}/{session}")
             finally:
-                ask(f"{root}/{session}", None, "DELETE")
-        finally:
-            driver.terminate()
+                os.killpg(driver.pid, signal.SIGKILL)

@@ -4,6 +4,7 @@ F1 falls with syntactic distance, rises with volume and saturates; sources and t
 cells failed.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -14,36 +15,39 @@ import numpy as np
 from analysis.typology import distances
 from engine.store import COLUMNS, Store
 
-SOURCES = ("ara", "deu", "eng", "hin", "ind", "spa", "tur", "deu+eng+spa")
-TARGETS = ("afr", "ben", "cym", "eus", "fas", "fin", "hau", "hun", "jav", "swa", "tam", "tgl")
-VOLUMES = (0, 100, 1_000, 10_000, 30_000, 100_000)
+SOURCES = ("deu", "eng", "hin", "spa", "deu+eng", "deu+hin", "eng+tur", "hin+spa", "spa+tur")
+TARGETS = ("afr", "ben", "cym", "eus", "fas", "fin", "hau", "jav", "swa", "tgl")
+VOLUMES = (0, 100, 1_000, 10_000, 100_000)
 SEEDS = (0, 1, 2)
 STUDY = "synthetic"
 
 
-def write(folder: Path) -> Store:
+def write(
+    folder: Path, sources: Sequence[str] = SOURCES, targets: Sequence[str] = TARGETS, volumes: Sequence[int] = VOLUMES
+) -> Store:
     """Make the store in a folder, and return it."""
     store, rng = Store(str(folder)), np.random.default_rng(0)
     store.probe()
-    codes = sorted({*TARGETS, *(code for source in SOURCES for code in source.split("+"))})
+    codes = sorted({*targets, *(code for source in sources for code in source.split("+"))})
     known = {(a, b): value for a, b, value in distances(codes).select("source", "target", "syntactic").iter_rows()}
-    easy = {code: rng.normal(0, 0.05) for code in (*SOURCES, *TARGETS)}
+    easy = {code: rng.normal(0, 0.05) for code in (*sources, *targets)}
     rows = [_row("in-language", target, target, 0, seed, 0.88 + easy[target] / 2 + rng.normal(0, 0.01), None)
-            for target, seed in product(TARGETS, SEEDS)]  # fmt: skip
-    for source, target, seed in product(SOURCES, TARGETS, SEEDS):
+            for target, seed in product(targets, SEEDS)]  # fmt: skip
+    for source, target, seed in product(sources, targets, SEEDS):
         distance = np.mean([known[code, target] for code in source.split("+")])
         teacher = 0.85 - 0.5 * distance + easy[source] + easy[target] + rng.normal(0, 0.015)
         rows.append(_row("direct", source, target, 0, seed, teacher, None))
-        for volume in VOLUMES[1:]:
+        for volume in volumes[1:]:
             gained = 0.12 - 0.3 * (1 + volume / 300) ** -0.5
             rows.append(_row("teacher-student", source, target, volume, seed, teacher + gained + rng.normal(0, 0.01), teacher))
-    rows[-1] |= {"f1": 0.01, "collapsed": True, "gain": 0.01 - rows[-1]["teacher_f1"]}
+    if teacher := rows[-1]["teacher_f1"]:
+        rows[-1] |= {"f1": 0.01, "collapsed": True, "gain": 0.01 - teacher}
     failed = [_row(*cell, None, None) | {"status": "failed", "error": "RuntimeError: invented, to be shown"}
-              for cell in (("direct", "rus", "afr", 0, 0), ("teacher-student", "rus", "afr", 1_000, 0))]  # fmt: skip
+              for cell in (("direct", "rus", targets[0], 0, 0), ("teacher-student", "rus", targets[0], volumes[-1], 0))]  # fmt: skip
     store.write_rows("synthetic", "cells", "0" * 12, rows)
     for number, row in enumerate(failed):
         store.write_rows("synthetic", f"failed{number}", "0" * 12, [row])
-    store.write_study(STUDY, _summary(len(rows), len(failed)))
+    store.write_study(STUDY, summary(sources, targets, volumes, len(rows)))
     return store
 
 
@@ -58,14 +62,15 @@ def _row(method: str, source: str, target: str, volume: int, seed: int, f1: floa
     return dict.fromkeys(COLUMNS.names) | known
 
 
-def _summary(done: int, failed: int) -> dict[str, Any]:
+def summary(sources: Sequence[str], targets: Sequence[str], volumes: Sequence[int], done: int) -> dict[str, Any]:
+    """What a run of the study would have written of it."""
     return {
         "question": "Does more unlabeled target text help, and for which pairs? (invented numbers)",
         "hypothesis": "F1 rises with log volume and saturates; the gain over the teacher falls with distance.",
         "axes": {
             "dataset": [STUDY], "model": [STUDY], "form": [], "methods": ["direct", "teacher-student", "in-language"],
-            "sources": [*SOURCES, "rus"], "targets": [*TARGETS], "volumes": [*VOLUMES], "seeds": [*SEEDS],
+            "sources": [*sources, "rus"], "targets": [*targets], "volumes": [*volumes], "seeds": [*SEEDS],
         },
         "warnings": [],
-        "plan": {"cells": done + failed, "done": done, "failed": failed, "missing": 0, "stale": 0, "steps": 99},
+        "plan": {"cells": done + 2, "done": done, "failed": 2, "missing": 0, "stale": 0, "steps": 99},
     }  # fmt: skip
