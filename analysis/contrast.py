@@ -1,8 +1,9 @@
-"""Contrasts over pairs of languages: one method or setting against another, near against far, per share of what was edited.
+"""Contrasts over pairs of languages: one method or setting against another, near against far, per share of what was
+edited.
 
 Source sets are `analysis.diversity`'s, sentences `analysis.sentences`', volumes `analysis.curves`'. Estimates, their
-bootstrap by language and (in `analysis.design`) the simulation of their power come from the same functions: given weights of
-the pairs, they return one estimate a draw.
+bootstrap by language and (in `analysis.design`) the simulation of their power come from the same functions: given
+weights of the pairs, they return one estimate a draw.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,8 +13,8 @@ import numpy as np
 import polars as pl
 from scipy.special import stdtr, stdtrit
 
-from analysis.pairs import Pairs
-from engine.errors import DataError, did_you_mean
+from analysis.pairs import Pairs, required
+from engine.errors import DataError
 
 DRAWS = 10_000
 
@@ -38,8 +39,8 @@ def paired(
 ) -> pl.DataFrame:  # fmt: skip
     """Mean outcome at each value of `by` (method, setting, perturbation), and its differences to the first value.
 
-    Differences are within pairs: those that lack a value of `by` are left out. Values stand in the order in which the table
-    first has them. Returns the columns of `estimates`. Raises DataError as `matched`.
+    Differences are within pairs: those that lack a value of `by` are left out. Values stand in the order in which the
+    table first has them. Returns the columns of `estimates`. Raises DataError as `matched`.
     """
     table = matched(frame, outcome, by, [], source, target)
     return estimates(table, lambda weights: mean(weights) @ table.outcomes, draws, random_state)
@@ -49,13 +50,14 @@ def degradation(
     frame: pl.DataFrame, outcome: str, distance: str, by: str, source: str = "source", target: str = "target",
     split: float | None = None, hold: str | None = None, draws: int = DRAWS, random_state: int = 0,
 ) -> pl.DataFrame:  # fmt: skip
-    """How an outcome changes with distance at each value of `by` (Q4), and the differences to the first: the interaction.
+    """How an outcome changes with distance at each value of `by` (Q4), and the differences to the first: the
+    interaction.
 
-    The estimate is the slope, outcome per unit of distance; with `split`, it is the mean of the pairs farther apart than that
-    (distant) minus the mean of the others (related). `hold`: "target" compares only the sources of one target with each other,
-    so that a target's own difficulty is held fixed ("source" likewise); without it, far targets that are hard for other
-    reasons are in the estimate. Pairs of unknown distance are left out. Returns and raises as `paired`, and raises DataError
-    where distances do not vary.
+    The estimate is the slope, outcome per unit of distance; with `split`, it is the mean of the pairs farther apart
+    than that (distant) minus the mean of the others (related). `hold`: "target" compares only the sources of one target
+    with each other, so that a target's own difficulty is held fixed ("source" likewise); without it, far targets that
+    are hard for other reasons are in the estimate. Pairs of unknown distance are left out. Returns and raises as
+    `paired`, and raises DataError where distances do not vary.
     """
     table = matched(frame, outcome, by, [distance], source, target)
     x = table.features[0, :, 0]
@@ -67,7 +69,7 @@ def degradation(
             f"{f' of each {hold}' if hold else ''}: there is no slope. Give pairs at several distances"
             f"{f', or leave hold={hold!r} out' if hold else ''}."
         )
-    return estimates(table, lambda weights: slope(weights, x, groups) @ table.outcomes, draws, random_state, coefficients=2)
+    return estimates(table, lambda weights: slope(weights, x, groups) @ table.outcomes, draws, random_state, 2)
 
 
 def relative_drop(
@@ -84,11 +86,11 @@ def relative_drop(
     same = pairs.target[:, None] == pairs.target
     near = far == np.where(same, far, np.inf).min(axis=1)
     if near.all():
-        raise DataError(f"no target has sources at two values of {distance}: there is none to compare with the nearest.")
+        raise DataError(f"no target has sources at two values of {distance}: none to compare with the nearest.")
     nearest = same & near
     base = nearest @ table.outcomes / nearest.sum(axis=1, keepdims=True)
     if not (base > 0).all():
-        raise DataError(f"{outcome} from the nearest source is {base.min():g} for a target: no share of it can be lost. Leave that out.")
+        raise DataError(f"{outcome} from the nearest source of a target is {base.min():g}: no share of it can be lost.")
     drops = 1 - table.outcomes / base
     rest = replace(pairs, outcome=drops[~near, 0], source=pairs.source[~near], target=pairs.target[~near])
     table = replace(table, pairs=rest, outcomes=drops[~near])
@@ -101,15 +103,15 @@ def robustness(
 ) -> pl.DataFrame:  # fmt: skip
     """The change of an outcome under a perturbation, per share of the test set edited, at each value of `by` (Q3).
 
-    `change`: outcome after minus before. `exposure`: the share of entities (or words) that was edited. It differs by method or
-    setting: one that loses little where little was edited is not therefore robust. The estimate is the sum of changes over the
-    sum of exposures: what editing everything would cost, were the loss proportional. Returns and raises as `paired`, and raises
-    DataError where nothing was edited.
+    `change`: outcome after minus before. `exposure`: the share of entities (or words) that was edited. It differs by
+    method or setting: one that loses little where little was edited is not therefore robust. The estimate is the sum of
+    changes over the sum of exposures: what editing everything would cost, were the loss proportional. Returns and
+    raises as `paired`, and raises DataError where nothing was edited.
     """
     table = matched(frame, change, by, [exposure], source, target)
     shares = table.features[0]
     if (shares < 0).any() or not (shares.sum(axis=0) > 0).all():
-        raise DataError(f"{exposure} is below 0, or 0 in all pairs at a value of {by}: it must be the share that was edited.")
+        raise DataError(f"{exposure} is below 0, or 0 in all pairs of one {by}: it must be the share that was edited.")
     return estimates(table, lambda weights: (weights @ table.outcomes) / (weights @ shares), draws, random_state)
 
 
@@ -139,8 +141,9 @@ def estimates(
 ) -> pl.DataFrame:  # fmt: skip
     """An estimate for each value, and for each later value minus the first: "student", "student - direct".
 
-    `statistic`: weights, (draws, n) -> estimates, (draws, values). Columns: contrast, estimate, low, high (95%), p (two-sided,
-    against zero), pairs, languages (`Pairs.units`), left_out. Interval and p are `interval`'s, from the same draws for all.
+    `statistic`: weights, (draws, n) -> estimates, (draws, values). Columns: contrast, estimate, low, high (95%), p
+    (two-sided, against zero), pairs, languages (`Pairs.units`), left_out. Interval and p are `interval`'s, from the
+    same draws for all.
     """
     pairs, names = table.pairs, [*table.values, *(f"{value} - {table.values[0]}" for value in table.values[1:])]
 
@@ -159,13 +162,14 @@ def estimates(
 def interval(
     estimate: np.ndarray, drawn: np.ndarray, languages: int, coefficients: int = 1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Lower and upper ends of 95% intervals, (m,), and two-sided p values against zero, from bootstrap draws, (draws, m).
+    """Lower and upper ends of 95% intervals, (m,), and two-sided p values against zero, from bootstrap draws, (draws,
+    m).
 
     The bootstrap gives the standard error, Student's t the quantile, with as many degrees of freedom as languages less
     coefficients (1 for a mean, 2 for a slope): percentiles of so few languages are too narrow (Hesterberg 2015, section
-    4.4). Exponential weights spread a mean of n by sqrt((n - 1) / (n + 1)) of its standard error, so the mean of independent
-    languages has its usual t interval. Where sources and targets cross, the products' variance is rather too large (Owen &
-    Eckles 2012), but for a few sources, three say, that differ more than the targets do.
+    4.4). Exponential weights spread a mean of n by sqrt((n - 1) / (n + 1)) of its standard error, so the mean of
+    independent languages has its usual t interval. Where sources and targets cross, the products' variance is rather
+    too large (Owen & Eckles 2012), but for a few sources, three say, that differ more than the targets do.
     """
     freedom = languages - coefficients
     error = drawn.std(axis=0) * np.sqrt((languages + 1) / freedom)
@@ -178,11 +182,10 @@ def matched(
 ) -> Matched:
     """Put the values of `by` side by side.
 
-    Pairs that lack one of them, or of which a feature is unknown, are left out. Raises DataError as `Pairs.of`, also for two
-    rows of one pair and value, and where no pair is left.
+    Pairs that lack one of them, or of which a feature is unknown, are left out. Raises DataError as `Pairs.of`, also
+    for two rows of one pair and value, and where no pair is left.
     """
-    if by not in frame.columns:
-        raise DataError(f"the table has no column {by!r}.{did_you_mean(by, frame.columns)} It has: {', '.join(frame.columns)}.")
+    required(frame, [by])
     parts = frame.partition_by(by, maintain_order=True)
     wanted = (outcome, *features)
     table = pl.DataFrame()

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from scipy.special import stdtr, stdtrit
 
-from analysis.curves import required
+from analysis.pairs import required
 from analysis.typology import DISTANCES, matrices
 from engine.errors import DataError, did_you_mean
 
@@ -17,49 +17,59 @@ FLOOR = 0.01  # least eigenvalue: a set that holds a language twice has a determ
 def source_sets(sets: Sequence[Sequence[str]], targets: Sequence[str], distance: str = "featural") -> pl.DataFrame:
     """Describe each source set beside its target; a row each, in order.
 
-    Columns: n_sources; mean_distance, over the pairs of sources (0 for a single one); log_determinant, of the sources' kernel
-    cos(pi d / 2), which for an angular distance d is the cosine of their features (Kulesza & Taskar 2012: the larger, the more
-    diverse; 0 for a single source; less than that for any two that share something); to_target, the mean distance of the sources to
-    the target; nearest, the least. NaN becomes null: unknown where one of the distances is.
+    Columns: n_sources; mean_distance, over the pairs of sources (0 for a single one); log_determinant, of the sources'
+    kernel cos(pi d / 2), which for an angular distance d is the cosine of their features (Kulesza & Taskar 2012: the
+    larger, the more diverse; 0 for a single source, and for several only if they share nothing); to_target, the mean
+    distance of the sources to the target; nearest, the least. Null where one of the distances is unknown.
 
     Raises StudyError for unknown codes, DataError for an unknown distance.
     """
     if distance not in DISTANCES:
-        raise DataError(f"{distance!r} is no distance.{did_you_mean(distance, DISTANCES)} There are: {', '.join(DISTANCES)}.")
+        hint = did_you_mean(distance, DISTANCES)
+        raise DataError(f"{distance!r} is no distance.{hint} There are: {', '.join(DISTANCES)}.")
     codes = sorted({*targets, *(code for codes in sets for code in codes)})
     place = {code: number for number, code in enumerate(codes)}
     values = matrices(codes, names=[distance])[distance].values
+    within: dict[tuple[str, ...], dict[str, float]] = {}
     rows = []
-    for codes, target in zip(sets, targets, strict=True):
-        chosen = [place[code] for code in codes]
-        among, to = values[np.ix_(chosen, chosen)], values[chosen, place[target]]
-        apart = among[np.triu_indices(len(chosen), 1)]
-        kernel = np.cos(np.pi / 2 * among)
-        known = not np.isnan(among).any()
-        rows.append({
-            "n_sources": len(chosen), "mean_distance": apart.mean() if len(apart) else 0.0,
-            "log_determinant": np.log(np.maximum(np.linalg.eigvalsh(kernel), FLOOR)).sum() if known else np.nan,
-            "to_target": to.mean(), "nearest": to.min(),
-        })  # fmt: skip
+    for members, target in zip(map(tuple, sets), targets, strict=True):
+        chosen = [place[code] for code in members]
+        if members not in within:
+            within[members] = _within(values[np.ix_(chosen, chosen)])
+        to = values[chosen, place[target]]
+        rows.append(within[members] | {"to_target": to.mean(), "nearest": to.min()})
     return pl.DataFrame(rows).fill_nan(None)
 
 
+def _within(distances: np.ndarray) -> dict[str, float]:
+    """What describes a set without its target, from the distances among its members."""
+    apart = distances[np.triu_indices(len(distances), 1)]
+    values = np.linalg.eigvalsh(np.cos(np.pi / 2 * distances)) if not np.isnan(apart).any() else np.nan
+    return {
+        "n_sources": len(distances), "mean_distance": apart.mean() if len(apart) else 0.0,
+        "log_determinant": np.log(np.maximum(values, FLOOR)).sum(),
+    }  # fmt: skip
+
+
 def diversity(
-    frame: pl.DataFrame, outcome: str = "f1", sources: str = "sources", target: str = "target", distance: str = "featural"
-) -> pl.DataFrame:
+    frame: pl.DataFrame, outcome: str = "f1", sources: str = "sources", target: str = "target",
+    distance: str = "featural",
+) -> pl.DataFrame:  # fmt: skip
     """The partial effect of the sources' diversity on an outcome, a row for each of MEASURES.
 
-    The sources' mean distance to the target, the size of the set and the target are held fixed. Source sets share languages,
-    so the interval is a jackknife by language (`jackknife`, `spread`). Rows with unknown distances are left out.
+    The sources' mean distance to the target, the size of the set and the target are held fixed. Source sets share
+    languages, so the interval is a jackknife by language (`jackknife`, `spread`). Rows with unknown distances are left
+    out.
 
-    Columns: measure, estimate (outcome per unit of the measure), low, high (95%), p, per_sd (the effect of one standard deviation
-    of what of the measure is not fixed too), rows, languages, left_out. Raises DataError for a missing outcome, and where
-    the measure does not vary once the others are fixed.
+    Columns: measure, estimate (outcome per unit of the measure), low, high (95%), p, per_sd (the effect of one standard
+    deviation of what of the measure is not fixed too), rows, languages, left_out. Raises DataError for a missing
+    outcome, and where the measure does not vary once the others are fixed.
     """
     required(frame, [outcome, sources, target])
     y = frame[outcome].cast(pl.Float64).fill_null(np.nan).to_numpy()
     if np.isnan(y).any():
-        raise DataError(f"{np.isnan(y).sum()} of {len(y)} rows have no {outcome}. Leave such rows out, and say how many.")
+        missing = np.isnan(y).sum()
+        raise DataError(f"{missing} of {len(y)} rows have no {outcome}. Leave such rows out, and say how many.")
     sets, targets = frame[sources].to_list(), frame[target].to_list()
     described = source_sets(sets, targets, distance)
     known = described.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
@@ -70,16 +80,16 @@ def diversity(
         coefficients = jackknife(described, measure, sets, targets)
         if not np.isfinite(coefficients).all():
             raise DataError(
-                f"{measure} does not vary where the target, the size of the source set and its distance to the target are fixed"
-                f"{', once some one language is left out' if np.isfinite(coefficients[0]).all() else ''}. Give each target "
-                "several source sets of one size."
+                f"{measure} does not vary where the target, the size of the source set and its distance to the target are "
+                f"fixed{', once some one language is left out' if np.isfinite(coefficients[0]).all() else ''}. Give each "
+                "target several source sets of one size."
             )
         estimate, half, p = (float(value) for value in spread(coefficients @ y))
         per_sd = estimate / np.sqrt(len(y) * coefficients[0] @ coefficients[0])
-        rows.append(
-            {"measure": measure, "estimate": estimate, "low": estimate - half, "high": estimate + half, "p": p, "per_sd": per_sd}
-            | {"rows": len(y), "languages": len(coefficients) - 1, "left_out": len(known) - len(y)}
-        )
+        rows.append({
+            "measure": measure, "estimate": estimate, "low": estimate - half, "high": estimate + half, "p": p,
+            "per_sd": per_sd, "rows": len(y), "languages": len(coefficients) - 1, "left_out": len(known) - len(y),
+        })  # fmt: skip
     return pl.DataFrame(rows)
 
 
@@ -88,8 +98,9 @@ def jackknife(
 ) -> np.ndarray:
     """The coefficients, (1 + languages, n), that make the partial effect of a measure from n outcomes.
 
-    The first row is of all n; the others are without each language in turn, whether it is a target or one of a set. Least
-    squares with the mean distance to the target and intercepts for targets and sizes. NaN where the measure does not vary.
+    The first row is of all n; the others are without each language in turn, whether it is a target or one of a set.
+    Least squares with the mean distance to the target and intercepts for targets and sizes. NaN where the measure does
+    not vary.
     """
     held = [described["to_target"].to_numpy()[:, None], *map(_indicators, (described["n_sources"].to_list(), targets))]
     held, x = np.hstack(held), described[measure].to_numpy()
@@ -100,15 +111,19 @@ def jackknife(
     for row, rows in zip(coefficients, kept, strict=True):
         fixed = held[rows]
         left = x[rows] - fixed @ np.linalg.lstsq(fixed, x[rows], rcond=None)[0]
-        row[rows] = left / (left @ left) if left @ left > 1e-9 * (x @ x) else np.nan
+        if left @ left > 1e-9 * (x @ x):
+            row[rows] = left / (left @ left)
+        else:
+            row[:] = np.nan
     return coefficients
 
 
 def spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Estimate, half width of its 95% interval and p value, from `jackknife`'s coefficients times outcomes, (1 + languages, ...).
+    """Estimate, half width of its 95% interval and p value, from `jackknife`'s coefficients times outcomes, (1 +
+    languages, ...).
 
-    Student's t with the jackknife's standard error (Efron & Tibshirani 1993, chapter 11). As each language is in many rows,
-    and a row goes with any of its languages, the error is too large rather than too small.
+    Student's t with the jackknife's standard error (Efron & Tibshirani 1993, chapter 11). As each language is in many
+    rows, and a row goes with any of its languages, the error is too large rather than too small.
     """
     freedom = len(values) - 2
     error = np.sqrt(freedom * values[1:].var(axis=0))

@@ -1,26 +1,29 @@
 """One curve of F1 over volume for many pairs: a common shape, an offset for each pair, intervals by language."""
 
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
 import polars as pl
 
 from analysis.contrast import interval
-from analysis.curves import COEFFICIENTS, FORMS, Curve, basis, check, choose, required, scales, summarize
-from analysis.pairs import Pairs
+from analysis.curves import check, summarize
+from analysis.forms import COEFFICIENTS, FORMS, Curve, basis, choose, scales
+from analysis.pairs import Pairs, required
 
 
 class PooledCurve:
     """The forms of `analysis.curves` with b and c (or s) common to all pairs, and an a for each.
 
-    Offsets are the pairs' own (the within estimator of panel data), so that easy pairs, or some measured at other volumes, do not
-    bend the curve. Intervals are `analysis.contrast.interval`'s, from a bootstrap by language.
+    Offsets are the pairs' own (the within estimator of panel data), so that easy pairs, or some measured at other
+    volumes, do not bend the curve. Intervals are `analysis.contrast.interval`'s, from a bootstrap by language.
 
     `form`: one of FORMS; by AICc if None. `highest`: as in `VolumeCurve`, for the mean pair's asymptote.
 
-    After `fit`: `form_`, `reason_`, `aicc_`, `curve_` (the mean pair's), `languages_`, and `pairs_`, a table with each pair's
-    own `rise` over the observed volumes, given the common shape, and `rise_shrunk`: drawn to the mean rise as far as noise
-    explains their spread (DerSimonian & Laird 1986); null where pairs have too few scores to know the noise.
+    After `fit`: `form_`, `reason_`, `aicc_`, `curve_` (the mean pair's), `languages_`, and `pairs_`, a table with each
+    pair's own `rise` over the observed volumes, given the common shape, and `rise_shrunk`: drawn to the mean rise as
+    far as noise explains their spread (DerSimonian & Laird 1986); null where pairs have too few scores to know the
+    noise.
     """
 
     def __init__(
@@ -32,20 +35,23 @@ class PooledCurve:
         self.random_state = random_state
 
     def fit(
-        self, frame: pl.DataFrame, outcome: str = "f1", source: str = "source", target: str = "target", volume: str = "volume"
-    ) -> Self:
-        """Fit to a table with a row per pair, volume and seed, of one method and model; pairs with one volume are left out.
+        self, frame: pl.DataFrame, outcome: str = "f1", source: str = "source", target: str = "target",
+        volume: str = "volume",
+    ) -> Self:  # fmt: skip
+        """Fit to a table with a row per pair, volume and seed, of one method and model. Pairs at one volume are left
+        out.
 
         Raises DataError as `VolumeCurve.fit`, and as `Pairs.of`, which asks for four languages.
         """
         required(frame, [outcome, source, target, volume])
+        check(frame[volume].to_numpy(), frame[outcome].to_numpy(), self.highest)
         keys = [source, target]
         frame = frame.filter(pl.col(volume).n_unique().over(keys) > 1)
-        means = frame.group_by(keys, maintain_order=True).agg(pl.col(outcome).cast(pl.Float64).mean()).with_row_index("pair")
+        means = frame.group_by(keys, maintain_order=True).agg(pl.col(outcome).cast(pl.Float64).mean())
+        means = means.with_row_index("pair")
         pairs = Pairs.of(means, outcome, (), source, target)
         rows = frame.join(means.select(*keys, "pair"), on=keys).sort("pair", volume)
         x, y = (rows[name].cast(pl.Float64).to_numpy() for name in (volume, outcome))
-        check(x, y, self.highest)
         alike, moments, fits = np.ones((1, len(means))), {}, {}
         for form in [self.form] if self.form else FORMS:
             moments[form] = _Moments(form, x, y, rows["pair"].to_numpy())
@@ -56,16 +62,16 @@ class PooledCurve:
         self.curve_, self.languages_, self.largest_, self.scores_ = fits[self.form_][0], pairs.units, x.max(), len(y)
         draws = pairs.weights(self.draws, np.random.default_rng(self.random_state))
         drawn = [moments[self.form_].fit(weights, self.highest)[0] for weights in draws]
-        self._drawn = Curve(self.form_, *(np.concatenate([getattr(part, name) for part in drawn]) for name in ("a", "b", "scale")))
+        self._drawn = Curve(self.form_, *map(np.concatenate, zip(*(part[1:] for part in drawn), strict=True)))
         rises = moments[self.form_].rises(float(self.curve_.scale[0]), self.largest_)
         self.pairs_ = means.select(keys).with_columns(**rises).fill_nan(None)
         return self
 
-    def predict(self, volume: "list[float] | np.ndarray") -> np.ndarray:
+    def predict(self, volume: Sequence[float]) -> np.ndarray:
         """The mean pair's curve at these volumes: (n, 3), with the ends of its 95% intervals."""
         return np.array([self.interval(lambda curve, n=n: curve.at(n)) for n in np.asarray(volume, dtype=float)])
 
-    def interval(self, quantity: Any) -> tuple[float, float, float]:
+    def interval(self, quantity: Callable[[Curve], np.ndarray]) -> tuple[float, float, float]:
         """Estimate and 95% interval, by language, of what a function makes of curves."""
         estimate = quantity(self.curve_)
         low, high, _ = interval(estimate, quantity(self._drawn)[:, None], self.languages_)

@@ -1,4 +1,5 @@
-"""One model against another on the same sentences: a paired bootstrap from the counts that evaluations keep beside the results."""
+"""One model against another on the same sentences: a paired bootstrap from the counts that evaluations keep beside the
+results."""
 
 from itertools import product
 
@@ -18,20 +19,20 @@ def bootstrap(
 ) -> dict[str, float]:
     """F1 of the second minus F1 of the first on n sentences, from (n, 3) counts of true and false positives and misses.
 
-    Returns estimate, low, high (95% percentiles), p (two-sided: twice the share of draws on the other side of zero, Koehn 2004). Sentences are
-    drawn with exponential weights, the same for both, so what is hard for both does not count. It speaks of these two models on
-    more sentences like these: not of other seeds, and not of other languages.
+    Returns estimate, low, high (95% percentiles), p (two-sided: twice the share of draws on the other side of zero;
+    Koehn 2004). A draw gives each sentence an exponential weight, the same for both, so what is hard for both does not
+    count. It speaks of these two models on more sentences like these: not of other seeds, and not of other languages.
 
     Raises DataError for counts of other shapes or numbers of entities: then the sentences are not the same.
     """
     first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     if first.shape != second.shape or first.shape[1:] != (3,) or not len(first):
-        raise DataError(f"counts of shape {first.shape} and {second.shape}: both must be (sentences, 3), for the same sentences.")
-    gold = [counts[:, 0] + counts[:, 2] for counts in (first, second)]
-    if (gold[0] != gold[1]).any():
+        raise DataError(f"counts of shape {first.shape} and {second.shape}: give (sentences, 3), for the same sentences.")
+    other = np.flatnonzero(first[:, 0] + first[:, 2] != second[:, 0] + second[:, 2])
+    if len(other):
         raise DataError(
-            f"sentence {int(np.argmax(gold[0] != gold[1]))} has {int(gold[0][np.argmax(gold[0] != gold[1])])} entities for one model, "
-            "another number for the other: they were not scored on the same test split."
+            f"sentence {other[0]} has {first[other[0], [0, 2]].sum():.0f} entities for one model and "
+            f"{second[other[0], [0, 2]].sum():.0f} for the other: they were not scored on the same test split."
         )
     rng, drawn = np.random.default_rng(random_state), []
     while sum(map(len, drawn)) < draws:
@@ -42,20 +43,22 @@ def bootstrap(
     low, high = np.quantile(differences, [0.025, 0.975])
     estimate = float(_f1(second.sum(axis=0)) - _f1(first.sum(axis=0)))
     beyond = min((differences <= 0).mean(), (differences >= 0).mean())
-    return {"estimate": estimate, "low": float(low), "high": float(high), "p": min(1.0, 2 * max(float(beyond), 1 / draws))}
+    p = min(1.0, 2 * max(float(beyond), 1 / draws))
+    return {"estimate": estimate, "low": float(low), "high": float(high), "p": p}
 
 
 def counts(store: Store, artifact: str) -> np.ndarray:
     """The (sentences, 3) counts of an evaluation, in the test split's order."""
     with store.fetch(artifact) as folder:
-        return pl.read_parquet(folder / "sentences.parquet", columns=["sentence", *COUNTS]).sort("sentence").select(COUNTS).to_numpy()
+        table = pl.read_parquet(folder / "sentences.parquet", columns=["sentence", *COUNTS])
+    return table.sort("sentence").select(COUNTS).to_numpy()
 
 
 def evaluations(store: Store) -> dict[str, str]:
     """The evaluation that holds a cell's sentences, by the `fingerprint` of its rows in the results table.
 
-    A row's fingerprint stands for the evaluations it was made of (`engine.graph.CellWork`): this makes every one that the store's
-    evaluations allow.
+    A row's fingerprint stands for the evaluations it was made of (`engine.graph.CellWork`): this makes every one that
+    the store's evaluations allow.
     """
     names = store.artifacts()
     records = {name: store.record(name) for name in names if name.startswith("evaluate-")}
@@ -84,7 +87,7 @@ def compare(store: Store, first: str, second: str, draws: int = 10_000, random_s
     for stamp in (first, second):
         if stamp not in known:
             raise StoreError(
-                f"{store.address}: no evaluation belongs to the rows with fingerprint {stamp}. Are they of this store, and done?"
+                f"{store.address}: no evaluation belongs to the fingerprint {stamp}. Is it of a row of this store that is done?"
             )
     return bootstrap(counts(store, known[first]), counts(store, known[second]), draws, random_state)
 

@@ -1,7 +1,8 @@
 """What an estimate says of a hypothesis: supported, not supported, or cannot tell; in one sentence.
 
 A hypothesis here is a direction and the smallest effect worth having. The rule is that of an equivalence test (Lakens,
-Scheel & Isager 2018): an interval may exclude nothing, or it may exclude every effect worth having, and "not significant" is neither.
+Scheel & Isager 2018): an interval may exclude nothing, or it may exclude every effect worth having, and "not
+significant" is neither.
 """
 
 from collections.abc import Collection
@@ -9,10 +10,10 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Literal
 
+from analysis.pairs import FEWEST
 from engine.errors import StudyError
 
 LEVEL = 0.05
-FEWEST = 4  # languages; with fewer nothing can be said of languages in general
 SANDBOX = "These are languages that the sandbox made: this tests the engine and is no evidence about real languages."
 
 Kind = Literal["supported", "not supported", "cannot tell"]
@@ -41,22 +42,23 @@ def verdict(
 ) -> Verdict:
     """Judge a claim by its estimate, 95% interval and p value (after correction for multiple testing).
 
-    `claim`: the hypothesis as a clause, "F1 rises with volume". `direction`: 1 where it says that the effect is above zero,
-    -1 below, 0 either. `smallest`: the smallest effect worth having, above 0, in the estimate's unit. `languages`: codes of the
-    languages that it generalises over (the role, source or target, that has more of them). `power`: probability that a study
-    like this finds an effect of `smallest`. `detectable`: the effect that it finds with probability .8.
+    `claim`: the hypothesis as a clause, "F1 rises with volume". `direction`: 1 where it says that the effect is above
+    zero, -1 below, 0 either. `smallest`: the smallest effect worth having, above 0, in the estimate's unit.
+    `languages`: codes of the languages that it generalises over (the role, source or target, that has more of them).
+    `power`: probability that a study like this finds an effect of `smallest`. `detectable`: the effect that it finds
+    with probability .8.
 
     - supported: the interval excludes zero in the direction, and p < .05.
-    - not supported: the interval excludes every effect of `smallest` or more in the direction. So it is too where the effect
-      is certain and too small, or of the opposite sign.
+    - not supported: the interval excludes every effect of `smallest` or more in the direction. So it is too where the
+      effect is certain and too small, or of the opposite sign.
     - cannot tell: all else, with the power; also fewer than four languages, or no interval.
 
     Raises StudyError where `direction` or `smallest` is none.
     """
     if direction not in (-1, 0, 1) or not smallest > 0:
         raise StudyError(
-            f"direction={direction}, smallest={smallest}: the direction is 1, -1 or 0 (either), and the smallest effect worth "
-            "having is above 0."
+            f"direction={direction}, smallest={smallest}: the direction is 1, -1 or 0 (either), and the smallest effect "
+            "worth having is above 0."
         )
     codes = set(languages)
     kind, why = _judge(estimate, low, high, p, direction, smallest, len(codes))
@@ -67,10 +69,11 @@ def verdict(
 
 
 def _judge(
-    estimate: float | None, low: float | None, high: float | None, p: float | None, direction: int, smallest: float, count: int
-) -> tuple[Kind, str]:
+    estimate: float | None, low: float | None, high: float | None, p: float | None, direction: int, smallest: float,
+    count: int,
+) -> tuple[Kind, str]:  # fmt: skip
     if count < FEWEST:
-        return "cannot tell", f"There are {count} languages: with fewer than {FEWEST} nothing can be said of languages in general."
+        return "cannot tell", f"{count} languages: with fewer than {FEWEST} nothing can be said of languages in general."
     if not all(number is not None and isfinite(number) for number in (estimate, low, high, p)):
         return "cannot tell", "There is no estimate with an interval."
     found = f"{signed(estimate)} (95% interval {signed(low)} to {signed(high)}, p {probability(p)}, {count} languages)"
