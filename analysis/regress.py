@@ -7,6 +7,7 @@ is. What is imputed, scaled or chosen (a penalty) is so from the training langua
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 import polars as pl
@@ -32,8 +33,8 @@ SCORES = ("mae", "rmse", "rank_correlation", "ndcg3", "regret", "coverage", "lan
 def pipelines(features: Sequence[str], random_state: int = 0) -> dict[str, BaseEstimator]:
     """The models that are compared: unfitted scikit-learn estimators, by name.
 
-    "ridge" and "elastic-net" impute the median, with an indicator of what was missing, and scale; folds of languages choose
-    their penalty. "boosting" takes what is missing as it is.
+    Each imputes the median, with an indicator of what was missing. "ridge" and "elastic-net" scale, and folds of languages
+    choose their penalty; "boosting" is trees on histograms.
     """
     columns = list(features)
     boosting = HistGradientBoostingRegressor(
@@ -42,7 +43,7 @@ def pipelines(features: Sequence[str], random_state: int = 0) -> dict[str, BaseE
     return {
         "ridge": _linear(columns, RidgeByLanguage()),
         "elastic-net": _linear(columns, ElasticNetCV(l1_ratio=[0.5, 1.0], alphas=20, cv=PARTS)),
-        "boosting": make_pipeline(make_column_transformer(("passthrough", columns)), boosting),
+        "boosting": make_pipeline(make_column_transformer((_imputer(), columns)), boosting),
     }
 
 
@@ -157,7 +158,7 @@ def held_out(
     What is held out, and what stays:
     - "target": the rows with the language as target. Those with it as source stay: it is known as a source.
     - "source": the rows with the language as source, or in the source set (written a+b); a row with a set of two is so
-      predicted twice. Those with it as target stay.
+      predicted twice; one that is in every set is not held out. Those with it as target stay.
     - "language": the rows with the language as target are predicted, and those with it in either role are left out.
     - "family": the rows whose target is of the family (the column `family`; a null is a family of its own).
 
@@ -258,10 +259,12 @@ class _Folds:
             targets = [[name or code[0]] for name, code in zip(frame[family], targets, strict=True)]
         held = sources if by == "source" else targets
         units = sorted({name for names in held for name in names})
-        if len(units) < FEWEST:
-            raise DataError(f"{len(units)} of {by} to hold out, and at least {FEWEST} are needed to speak of a new one.")
         tested = _members(held, units)
-        return cls(units, tested, tested | _members(sources, units) if by == "language" else tested)
+        excluded = tested | _members(sources, units) if by == "language" else tested
+        possible = ~excluded.all(axis=0)
+        if possible.sum() < FEWEST:
+            raise DataError(f"{possible.sum()} of {by} can be held out, and at least {FEWEST} are needed to speak of a new one.")
+        return cls(list(compress(units, possible)), tested[:, possible], excluded[:, possible])
 
 
 def _members(names: list[list[str]], units: list[str]) -> np.ndarray:
@@ -351,6 +354,9 @@ def _quantile(shift: np.ndarray, residuals: list[np.ndarray], masses: list[np.nd
 
 
 def _linear(columns: list[str], model: BaseEstimator) -> Pipeline:
-    steps = make_pipeline(SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True), StandardScaler())
-    return make_pipeline(make_column_transformer((steps, columns)), model)
+    return make_pipeline(make_column_transformer((make_pipeline(_imputer(), StandardScaler()), columns)), model)
+
+
+def _imputer() -> SimpleImputer:
+    return SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
 

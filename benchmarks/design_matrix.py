@@ -38,11 +38,11 @@ def run() -> Report:
         ("of it after reading the table, MB", f"{read_peak / 1e6:.0f}", ""),
         ("baseline: a loop over rows, s", f"{loop:.1f}", ""),
     ]
-    notes = (
+    note = (
         f"{SETS} source sets of one or two languages, {TARGETS} targets, {VOLUMES} volumes, {MODELS} models, {SEEDS} seeds; {cells:,} "
-        f"cells with {covariates} covariates come out. Median of 3; the table is in memory ({table_bytes / 1e6:.0f} MB), read in {read:.1f} s.",
+        f"cells with {covariates} covariates come out. Median of 3; the table is in memory ({table_bytes / 1e6:.0f} MB), read in {read:.1f} s."
     )
-    return Report("design_matrix", ("what", "measured", "goal"), rows, figures, notes)
+    return Report("design_matrix", ("what", "measured", "goal"), rows, figures, (note,))
 
 
 def _write(file: str) -> None:
