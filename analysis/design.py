@@ -156,14 +156,15 @@ def _test(
 
 
 def _tables(asked: Hypothesis, rng: np.random.Generator) -> np.ndarray:
-    """Outcomes, (n, tables), in which nothing is planted."""
-    tables, n = _size(len(asked.pairs)), len(asked.pairs)
-    codes = sorted({code for codes, _ in asked.pairs for code in codes})
-    shares = np.array([[(code in sources) / len(sources) for code in codes] for sources, _ in asked.pairs])
-    target = _pairs(asked.pairs).target
+    """Outcomes, (n, tables), in which nothing is planted. A source set's effect is the mean of its languages'."""
+    pairs, tables = _pairs(asked.pairs), _size(len(asked.pairs))
+    members = [name.split("+") for name in pairs.languages]
+    codes = sorted({code for names in members for code in names})
+    shares = np.array([[(code in names) / len(names) for code in codes] for names in members])
     of_sources = shares @ rng.normal(0, asked.outcome.source, (len(codes), tables))
-    of_targets = rng.normal(0, asked.outcome.target, (target.max() + 1, tables))[target]
-    return of_sources + of_targets + rng.normal(0, np.hypot(asked.outcome.pair, asked.noise), (n, tables))
+    of_targets = rng.normal(0, asked.outcome.target, (len(members), tables))
+    own = rng.normal(0, np.hypot(asked.outcome.pair, asked.noise), (len(asked.pairs), tables))
+    return of_sources[pairs.source] + of_targets[pairs.target] + own
 
 
 def _pairs(planned: Planned) -> Pairs:
@@ -175,8 +176,8 @@ def _pairs(planned: Planned) -> Pairs:
 
 
 def _size(pairs: int) -> int:
-    """Tables, and bootstrap draws: as many as go in a tenth of a second."""
-    return int(np.clip(np.sqrt(4e8 / pairs), 100, 400))
+    """Tables, and bootstrap draws: fewer where there are many pairs, so that --plan stays quick."""
+    return int(np.clip(np.sqrt(1e8 / pairs), 100, 400))
 
 
 def published(folder: Path) -> Assumptions:
