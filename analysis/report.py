@@ -210,10 +210,10 @@ def _others(rows: pl.DataFrame) -> list[str]:
     if rows.is_empty():
         return []
     targets = ", ".join(sorted(set(rows["target"])))
-    return [
+    return [(
         f"The store has {len(rows)} more cells of this study (targets {targets}), of earlier requests and maybe of other recipes. "
         "They are left out here. Run the study with them to have them in: what is done is not done again."
-    ]
+    )]  # fmt: skip
 
 
 def _setting(

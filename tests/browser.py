@@ -72,15 +72,20 @@ def ask(address: str, body: dict[str, Any] | None, method: str = "POST") -> Any:
 @contextmanager
 def browser() -> Iterator[Browser]:
     """Start driver and browser with an empty profile; both end with the block, whatever happens in it."""
-    with TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        # A session of its own: the browser is in it too, and can be ended with it where it does not answer any more.
-        with subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True, start_new_session=True, env=os.environ | {"HOME": profile}) as driver:
-            try:
-                port = next(found[1] for line in driver.stdout if (found := re.search(r"on port (\d+)\.", line)))
-                options = {"args": [*(f"--{flag}" for flag in FLAGS), f"--user-data-dir={profile}"]}
-                wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
-                root = f"http://127.0.0.1:{port}/session"
-                session = ask(root, {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
-                yield Browser(f"{root}/{session}")
-            finally:
-                os.killpg(driver.pid, signal.SIGKILL)
+    with TemporaryDirectory(ignore_cleanup_errors=True) as profile, driver_of(profile) as driver:
+        try:
+            port = next(found[1] for line in driver.stdout or () if (found := re.search(r"on port (\d+)\.", line)))
+            options = {"args": [*(f"--{flag}" for flag in FLAGS), f"--user-data-dir={profile}"]}
+            wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+            root = f"http://127.0.0.1:{port}/session"
+            session = ask(root, {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
+            yield Browser(f"{root}/{session}")
+        finally:
+            os.killpg(driver.pid, signal.SIGKILL)
+
+
+def driver_of(home: str) -> subprocess.Popen[str]:
+    """Start chromedriver. In a session of its own, with the browser: both can be ended though one does not answer any more."""
+    return subprocess.Popen(
+        ["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True, start_new_session=True, env=os.environ | {"HOME": home}
+    )
