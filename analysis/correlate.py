@@ -20,6 +20,10 @@ Transform = Callable[[np.ndarray], np.ndarray]
 
 LEVEL, POWER = 0.95, 0.8
 ENOUGH = 0.5  # of the permuted pairs, for a test
+UNKNOWN = {
+    "low": "without one of the languages it is the same in all pairs",
+    "p": "under half of the permuted pairs exist",
+}  # why a figure is null
 METHODS: dict[str, Transform] = {"pearson": np.asarray, "spearman": lambda values: stats.rankdata(values, axis=0)}
 SCHEMA = {
     "feature": pl.String, "method": pl.String,
@@ -59,11 +63,8 @@ def correlate(
         for method, transform in METHODS.items():
             figures = _figures(part, transform, draws, np.random.default_rng(random_state))
             rows |= {(method, row["feature"]): {"method": method, **row} for row in figures}
-    table = pl.DataFrame([rows[method, name] for method in METHODS for name in features], SCHEMA)
-    return table.with_columns(
-        pl.col("p").map_batches(lambda p, by=by: _corrected(p, by), pl.Float64).over("method").alias(name)
-        for name, by in (("p_holm", "holm"), ("p_bh", "fdr_bh"))
-    )
+    ordered = [[rows[method, name] for name in features] for method in METHODS]
+    return pl.DataFrame([row for part in ordered for row in _corrected(part)], SCHEMA)
 
 
 def detectable(languages: int) -> float:
@@ -82,10 +83,11 @@ def _figures(pairs: Pairs, transform: Transform, draws: int, rng: np.random.Gene
     if varies.any():
         part = pairs.having(np.full(len(pairs.outcome), True), np.flatnonzero(varies))
         counts["detectable"] = detectable(pairs.units)
-        for name, *values in zip(part.names, *(found := _by_language(part, transform, draws, rng)).values(), strict=True):
-            known = {key: None if np.isnan(value) else float(value) for key, value in zip(found, values, strict=True)}
-            note = "under half of the permuted pairs exist" if known["p"] is None else ""
-            rows.append({"feature": name, "note": note, **known, **counts})
+        found = _by_language(part, transform, draws, rng)
+        for number, name in enumerate(part.names):
+            figures = {key: None if np.isnan(values[number]) else float(values[number]) for key, values in found.items()}
+            notes = [note for key, note in UNKNOWN.items() if figures[key] is None]
+            rows.append({"feature": name, "note": "; ".join(notes), **figures, **counts})
     return rows
 
 
@@ -169,10 +171,10 @@ def _standard(values: np.ndarray) -> np.ndarray:
     return (values - values.mean(axis=0)) / values.std(axis=0)
 
 
-def _corrected(p: pl.Series, by: str) -> pl.Series:
-    """p values corrected for the number of tests there were; null stays null."""
-    known = p.is_not_null().to_numpy()
-    values = np.full(len(p), np.nan)
-    if known.any():
-        values[known] = multipletests(p.to_numpy()[known], method=by)[1]
-    return pl.Series(p.name, values).fill_nan(None)
+def _corrected(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of one method, with p corrected for as many tests as there were."""
+    tested = [row for row in rows if row.get("p") is not None]
+    for name, method in (("p_holm", "holm"), ("p_bh", "fdr_bh")) if tested else ():
+        for row, value in zip(tested, multipletests([row["p"] for row in tested], method=method)[1], strict=True):
+            row[name] = float(value)
+    return rows

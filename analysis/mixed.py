@@ -166,8 +166,10 @@ class _Reml:
 
 def _levels(rows: pl.DataFrame, groups: Sequence[str]) -> dict[str, np.ndarray]:
     """Each random effect's level in each row, 0, 1, ...; a pair's too, where it has several rows."""
-    names = {name: (name,) for name in groups} | ({"pair": tuple(groups[:2])} if rows.select(groups[:2]).is_duplicated().any() else {})
-    return {name: rows.select(pl.struct(columns).rank("dense")).to_series().to_numpy() - 1 for name, columns in names.items()}
+    levels = {name: np.unique(rows[name].to_numpy(), return_inverse=True)[1] for name in groups}
+    source, target, *_ = levels.values()
+    pair = np.unique(source * len(rows) + target, return_inverse=True)[1]
+    return levels | ({"pair": pair} if pair.max() + 1 < len(rows) else {})
 
 
 def _check_design(rows: pl.DataFrame, features: Sequence[str], groups: Sequence[str]) -> None:
