@@ -1,5 +1,4 @@
-"""Contrasts over pairs of languages: one method or setting against another, near against far, per share of what was
-edited.
+"""Contrasts over pairs of languages: method against method, near against far, loss per share of what was edited.
 
 Source sets are `analysis.diversity`'s, sentences `analysis.sentences`', volumes `analysis.curves`'. Estimates, their
 bootstrap by language and (in `analysis.design`) the simulation of their power come from the same functions: given
@@ -50,19 +49,21 @@ def degradation(
     frame: pl.DataFrame, outcome: str, distance: str, by: str, source: str = "source", target: str = "target",
     split: float | None = None, hold: str | None = None, draws: int = DRAWS, random_state: int = 0,
 ) -> pl.DataFrame:  # fmt: skip
-    """How an outcome changes with distance at each value of `by` (Q4), and the differences to the first: the
-    interaction.
+    """How an outcome changes with distance at each value of `by` (Q4), and how that differs from the first value.
 
-    The estimate is the slope, outcome per unit of distance; with `split`, it is the mean of the pairs farther apart
-    than that (distant) minus the mean of the others (related). `hold`: "target" compares only the sources of one target
-    with each other, so that a target's own difficulty is held fixed ("source" likewise); without it, far targets that
-    are hard for other reasons are in the estimate. Pairs of unknown distance are left out. Returns and raises as
-    `paired`, and raises DataError where distances do not vary.
+    These differences are the interaction of distance and method. The estimate is the slope, outcome per unit of
+    distance; with `split`, it is the mean of the pairs farther apart than that (distant) minus the mean of the others
+    (related). `hold`: "target" compares only the sources of one target with each other, so that a target's own
+    difficulty is held fixed ("source" likewise); without it, far targets that are hard for other reasons are in the
+    estimate. Pairs of unknown distance are left out. Returns and raises as `paired`, and raises DataError where
+    distances do not vary.
     """
     table = matched(frame, outcome, by, [distance], source, target)
     x = table.features[0, :, 0]
     x = x if split is None else (x > split).astype(float)
-    groups = {"source": table.pairs.source, "target": table.pairs.target, None: None}[hold]
+    if hold not in ("source", "target", None):
+        raise DataError(f"hold={hold!r}: can be 'source' or 'target', or be left out.")
+    groups = None if hold is None else getattr(table.pairs, hold)
     if not np.isfinite(slope(np.ones((1, len(x))), x, groups)).all():
         raise DataError(
             f"{distance}{'' if split is None else f' > {split:g}'} is the same in all {len(x)} pairs"
@@ -162,8 +163,7 @@ def estimates(
 def interval(
     estimate: np.ndarray, drawn: np.ndarray, languages: int, coefficients: int = 1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Lower and upper ends of 95% intervals, (m,), and two-sided p values against zero, from bootstrap draws, (draws,
-    m).
+    """Lower and upper ends of 95% intervals, (m,), and two-sided p values against zero, from draws of (draws, m).
 
     The bootstrap gives the standard error, Student's t the quantile, with as many degrees of freedom as languages less
     coefficients (1 for a mean, 2 for a slope): percentiles of so few languages are too narrow (Hesterberg 2015, section

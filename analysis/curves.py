@@ -1,7 +1,6 @@
-"""F1 over the volume for each pair: its form (`analysis.forms`), how much it rises, from where on more text hardly
-helps.
+"""F1 over the volume for each pair: its form, how much it rises, and from where on more text hardly helps.
 
-All pairs together are `analysis.pooled`'s.
+The forms are `analysis.forms`', all pairs together `analysis.pooled`'s.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ import numpy as np
 import polars as pl
 from scipy.special import stdtrit
 
-from analysis.forms import COEFFICIENTS, FORMS, Curve, choose, fit, region
+from analysis.forms import COEFFICIENTS, Curve, candidates, choose, fit, region
 from analysis.pairs import required
 from engine.errors import DataError
 
@@ -38,7 +37,7 @@ class VolumeCurve:
         x, y = np.asarray(volume, dtype=float), np.asarray(outcome, dtype=float)
         check(x, y, self.highest)
         alike = np.ones((1, len(y)))
-        fits = {form: fit(form, x, y, alike, self.highest) for form in ([self.form] if self.form else FORMS)}
+        fits = {form: fit(form, x, y, alike, self.highest) for form in candidates(self.form)}
         rss = {form: float(left[0]) for form, (_, left) in fits.items()}
         self.form_, self.reason_, self.aicc_ = choose(rss, len(y), len(np.unique(x)), COEFFICIENTS)
         self.curve_, self.rss_ = fits[self.form_][0], rss[self.form_]
@@ -106,11 +105,10 @@ def curves(
 
 
 def students(results: pl.DataFrame) -> pl.DataFrame:
-    """The engine's results as curves: each student's scores, and at volume 0 those of its teacher, which is direct
-    transfer.
+    """The engine's results as curves: each student's scores, and at volume 0 those of its teacher (direct transfer).
 
-    One row per dataset, model, form, pair, volume and seed; "source" is the source set as one name. Raises DataError
-    where the results hold no student.
+    One row per dataset, model, form, pair, volume and seed; "source" is the source set as one name. Collapsed runs are
+    in it, failed ones are not. Raises DataError where the results hold no student.
     """
     done = results.filter((pl.col("entity_type") == "ALL") & (pl.col("status") == "done"))
     rows = done.filter(pl.col("method").is_in(["direct", "teacher-student"])).with_columns(

@@ -1,5 +1,4 @@
-"""What a study can find, before it runs: the power for each hypothesis that its axes allow, by simulation from its
-design.
+"""What a study can find, before it runs: the power for each hypothesis, by simulation from the study's axes.
 
 It draws tables in which nothing is planted, with spreads between languages as in published tables, and asks the
 functions that the report uses (`analysis.contrast`, `analysis.diversity`) how wide their intervals are for these
@@ -57,7 +56,8 @@ class Assumptions(NamedTuple):
 
 
 class Hypothesis(NamedTuple):
-    """What is asked of some pairs. `outcome`: its spread. `noise`: the standard deviation that seeds leave in a mean."""
+    """What is asked of some pairs. `outcome`: its spread. `noise`: the standard deviation that seeds leave in a
+    mean."""
 
     name: str
     unit: str

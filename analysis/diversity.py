@@ -119,11 +119,11 @@ def jackknife(
 
 
 def spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Estimate, half width of its 95% interval and p value, from `jackknife`'s coefficients times outcomes, (1 +
-    languages, ...).
+    """Estimate, half width of its 95% interval, and p value.
 
-    Student's t with the jackknife's standard error (Efron & Tibshirani 1993, chapter 11). As each language is in many
-    rows, and a row goes with any of its languages, the error is too large rather than too small.
+    `values`: (1 + languages, ...), `jackknife`'s coefficients times outcomes. Student's t with the jackknife's standard
+    error (Efron & Tibshirani 1993, chapter 11). As each language is in many rows, and a row goes with any of its
+    languages, the error is too large rather than too small.
     """
     freedom = len(values) - 2
     error = np.sqrt(freedom * values[1:].var(axis=0))

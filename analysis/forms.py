@@ -6,10 +6,12 @@ gives in closed form (variable projection: Golub & Pereyra 1973). c or s is sear
 needed, and a bootstrap of a thousand curves is a few matrix products.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from engine.errors import DataError, did_you_mean
 
 FORMS = ("log-linear", "power", "exponential")
 COEFFICIENTS = {"log-linear": 2, "power": 3, "exponential": 3}
@@ -55,14 +57,20 @@ def scales(form: str, volumes: np.ndarray) -> np.ndarray:
     return np.geomspace(volumes[volumes > 0].min() / 5, 5 * volumes.max(), GRID)
 
 
+def candidates(form: str | None) -> Sequence[str]:
+    """The form that was asked for, or all. Raises DataError for one that there is not."""
+    if form not in (None, *FORMS):
+        raise DataError(f"form={form!r}: must be one of {', '.join(FORMS)}.{did_you_mean(form, FORMS)}")
+    return FORMS if form is None else (form,)
+
+
 def choose(
     rss: Mapping[str, float], scores: int, volumes: int, coefficients: Mapping[str, int]
 ) -> tuple[str, str, dict[str, float]]:
-    """The form with the smallest AICc (Hurvich & Tsai 1989), the reason in words, and all AICc (NaN where there are too
-    few scores or volumes).
+    """The form with the smallest AICc (Hurvich & Tsai 1989), the reason in words, and all AICc.
 
-    A form is a candidate where there are more volumes than its own coefficients, else it fits their means whatever they
-    are.
+    These are NaN where there are too few scores or volumes. A form is a candidate where there are more volumes than its
+    own coefficients, else it fits their means whatever they are.
     """
     aicc = dict.fromkeys(FORMS, np.nan)
     for form, left in rss.items():

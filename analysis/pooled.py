@@ -8,7 +8,7 @@ import polars as pl
 
 from analysis.contrast import interval
 from analysis.curves import check, summarize
-from analysis.forms import COEFFICIENTS, FORMS, Curve, basis, choose, scales
+from analysis.forms import COEFFICIENTS, Curve, basis, candidates, choose, scales
 from analysis.pairs import Pairs, required
 
 
@@ -38,10 +38,10 @@ class PooledCurve:
         self, frame: pl.DataFrame, outcome: str = "f1", source: str = "source", target: str = "target",
         volume: str = "volume",
     ) -> Self:  # fmt: skip
-        """Fit to a table with a row per pair, volume and seed, of one method and model. Pairs at one volume are left
-        out.
+        """Fit to a table with a row per pair, volume and seed, of one method and model.
 
-        Raises DataError as `VolumeCurve.fit`, and as `Pairs.of`, which asks for four languages.
+        Pairs at one volume are left out. Raises DataError as `VolumeCurve.fit`, and as `Pairs.of`, which asks for four
+        languages.
         """
         required(frame, [outcome, source, target, volume])
         check(frame[volume].to_numpy(), frame[outcome].to_numpy(), self.highest)
@@ -53,7 +53,7 @@ class PooledCurve:
         rows = frame.join(means.select(*keys, "pair"), on=keys).sort("pair", volume)
         x, y = (rows[name].cast(pl.Float64).to_numpy() for name in (volume, outcome))
         alike, moments, fits = np.ones((1, len(means))), {}, {}
-        for form in [self.form] if self.form else FORMS:
+        for form in candidates(self.form):
             moments[form] = _Moments(form, x, y, rows["pair"].to_numpy())
             fits[form] = moments[form].fit(alike, self.highest)
         rss = {form: float(left[0]) for form, (_, left) in fits.items()}

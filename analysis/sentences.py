@@ -1,5 +1,4 @@
-"""One model against another on the same sentences: a paired bootstrap from the counts that evaluations keep beside the
-results."""
+"""One model against another on the same sentences: a paired bootstrap from the counts that evaluations keep."""
 
 from itertools import product
 

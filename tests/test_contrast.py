@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis.contrast import degradation, interval, mean, paired, relative_drop, robustness, slope
+from analysis.typology import canonical, distances
 from engine.errors import DataError
 
 SOURCES = [f"s{number}" for number in range(6)]
@@ -143,6 +144,7 @@ def test_source_sets_and_seeds_are_checked() -> None:
         (lambda frame: frame.with_columns(distance=pl.lit(0.5)), {}, "there is no slope"),
         (lambda frame: frame.filter(pl.col("source") == "s0"), {"hold": "target"}, "leave hold='target' out"),
         (lambda frame: frame, {"split": 2.0}, "distance > 2"),
+        (lambda frame: frame, {"hold": "targets"}, "'source' or 'target'"),
         (lambda frame: frame.filter((pl.col("method") == "direct") == (pl.col("source") < "s3")), {}, "no pair has"),
         (lambda frame: frame.with_columns(distance=pl.lit(float("nan"))), {}, "no pair has"),
     ],
@@ -182,3 +184,18 @@ def test_native_models_lose_more_but_were_edited_more(shared: Path) -> None:
         assert difference["high"] < 0 and difference["p"] < 0.01
         per_edit = robustness(rows, "change", "edited", "setting", "pair", "tgt").row(2, named=True)
         assert per_edit["low"] < 0 < per_edit["high"]
+
+
+@pytest.mark.parametrize(("table", "languages"), [("xtreme40", 39), ("masakhaner2", 18)])
+def test_projection_falls_less_with_distance_than_model_transfer(shared: Path, table: str, languages: int) -> None:
+    """Politov et al. 2025, from English: projection of the source's entities by awesome-align, against model transfer."""
+    rows = pl.read_csv(shared / f"data/results/projection2025_{table}.csv").filter(
+        (pl.col("pipeline_type") == "model_transfer")
+        | ((pl.col("pipeline_type") == "align_src") & (pl.col("aligner") == "awesome"))
+    )
+    codes = {code: canonical(code) for code in rows["lang"].unique()}
+    rows = rows.sort("pipeline_type", descending=True).with_columns(source=pl.lit("eng"), target=pl.col("lang").replace(codes))
+    rows = rows.join(distances(["eng", *codes.values()]), on=["source", "target"])
+    found = degradation(rows, "overall_f1", "syntactic", "pipeline_type").row(2, named=True)
+    assert found["contrast"] == "align_src - model_transfer" and found["languages"] == languages
+    assert found["low"] > 0 and found["p"] < 0.05

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import least_squares
 
-from analysis.curves import FORMS, Curve, VolumeCurve, curves, students
+from analysis.curves import VolumeCurve, curves, students
+from analysis.forms import FORMS, Curve
 from analysis.pooled import PooledCurve
 from engine.errors import DataError
 
@@ -198,6 +199,12 @@ def test_tables_without_a_curve_are_refused(change, said: str) -> None:
         curves(frame)
     with pytest.raises(DataError, match=said):
         PooledCurve(draws=50).fit(frame)
+
+
+def test_an_unknown_form_is_refused() -> None:
+    for curve in (lambda: VolumeCurve("exponent").fit(VOLUMES, VOLUMES / 1e6), lambda: PooledCurve("exponent").fit(students(results(np.random.default_rng(1))))):
+        with pytest.raises(DataError, match="Did you mean 'exponential'"):
+            curve()
 
 
 def test_too_few_languages_and_no_students_are_refused() -> None:
