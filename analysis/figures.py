@@ -22,7 +22,10 @@ from analysis.tables import Table
 INK, SOFT, RULE, GROUND = "#010203", "#040506", "#070809", "#0a0b0c"
 _VARIABLES = {INK: "var(--ink)", SOFT: "var(--soft)", RULE: "var(--rule)", GROUND: "var(--ground)"}
 # Told apart without red and green, on white and on black (after Okabe & Ito 2008).
-COLORS = ("#1f83b4", "#d1662b", "#2a9d74", "#9a6bc7", "#b8860b", "#d0588f", "#7a8794", "#5bb3c9")
+COLORS = (
+    "#1f83b4", "#d1662b", "#2a9d74", "#9a6bc7", "#b8860b", "#d0588f", "#7a8794", "#5bb3c9", "#8d6e63", "#94a62b", "#5c6bc0",
+    "#e58a8a",
+)  # fmt: skip
 _STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "sprachbund", "font.size": 9, "axes.titlesize": 9, "axes.titlelocation": "left",
     "axes.titleweight": "bold", "text.color": INK, "axes.labelcolor": SOFT, "axes.edgecolor": RULE, "xtick.color": SOFT,

@@ -1,7 +1,7 @@
 """The report: `python -m analysis.report OUT` turns the results table into one HTML file that needs nothing else.
 
 Beside it: report.md, the tables in LaTeX under tables/, and the design matrix as design.parquet. What each section shows
-is `analysis.sections`', and what is said of the hypotheses `analysis.answers`'.
+is `analysis.sections`' and `analysis.explained`'s, what is said of the hypotheses `analysis.answers`'.
 """
 
 import argparse
@@ -14,8 +14,8 @@ from typing import Any
 import jinja2
 import polars as pl
 
-from analysis import answers, design, sections
-from analysis.sections import SECTIONS, Cells, Section
+from analysis import answers, design, explained, sections
+from analysis.sections import Cells, Section
 from analysis.tables import Table
 from analysis.verdict import Verdict
 from engine.errors import SprachbundError, StoreError, StudyError
@@ -24,6 +24,19 @@ from engine.spec import Study
 from engine.store import Store
 
 KEYS = ["dataset", "model", "form"]  # one setting's effects at a time
+SECTIONS = (
+    ("curves", "F1 and the volume of unlabeled text", sections.volume_curves),
+    ("map", "Source and target", sections.transfer_map),
+    ("distance", "Distance", explained.distance),
+    ("coefficients", "Distances together", explained.coefficients),
+    ("importance", "Which distances matter", explained.blocks),
+    ("contrasts", "Near and far, by method", explained.near_and_far),
+    ("sets", "Diversity of the sources", explained.source_sets),
+    ("prediction", "Predicting a language not seen", explained.prediction),
+    ("sentences", "Students and teachers, sentence by sentence", explained.sentences),
+    ("broken", "Collapsed and failed cells", sections.broken),
+    ("results", "All results", sections.results),
+)
 SANDBOX = (
     "These results are on languages that the sandbox made. They test the engine and are no evidence about real languages."
 )
@@ -239,8 +252,9 @@ def _provenance(store: Store, done: pl.DataFrame) -> list[str]:
     seconds = sum(record["figures"]["seconds"] for record in records)
     lines = [
         f"store: {store.address}",
-        f"last row: {done['finished'].max()}",
-        f"training: {seconds:.0f} s in all, for {len(records)} models",
+        f"last row: {done['finished'].max():%Y-%m-%d %H:%M} UTC; recipe versions "
+        + ", ".join(map(str, sorted(set(done["recipe_version"].drop_nulls())))),
+        f"training: {seconds:,.0f} s in all, for {len(records)} models",
     ]
     kept = {}
     for record in records:
