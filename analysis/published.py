@@ -11,8 +11,9 @@ from pathlib import Path
 import polars as pl
 
 from analysis.features import with_typology
+from analysis.pairs import required
 from analysis.typology import canonical
-from engine.errors import DataError, did_you_mean
+from engine.errors import DataError
 
 # What XLM-R was pretrained on (fairseq's examples/xlmr/README.md), in this project's codes.
 XLMR_LANGUAGES = frozenset(
@@ -113,14 +114,15 @@ def langrank(folder: Path, task: str) -> Table:
     """Lin et al. 2019, task "pos" or "dep": accuracy per source and target, with LangRank's own features.
 
     Blocks: "data" (overlap, sizes, type-token ratios), "uriel" (URIEL's distances, as published there), and "typology"
-    (`analysis.typology`'s). A language on itself is left out.
+    (`analysis.typology`'s). A language on itself is left out, and so are pairs without an accuracy (14 of pos).
     """
     frame = _read(folder, f"lin2019_{task}.csv", ["Accuracy"]).rename(_LANGRANK | {
         "Task lang": "target", "Aux lang": "source", "Target lang": "target", "Transfer lang": "source", "Accuracy": "accuracy",
     }, strict=False)  # fmt: skip
     theirs = list(dict.fromkeys(_LANGRANK.values()))
-    _columns(frame, ["source", "target", *theirs], f"lin2019_{task}.csv")
-    frame = with_typology(_canonical(frame).filter(pl.col("source") != pl.col("target")))
+    required(frame, ["source", "target", *theirs])
+    frame = _canonical(frame).with_columns(pl.col("accuracy").cast(pl.Float64, strict=False).fill_nan(None))
+    frame = with_typology(frame.filter(pl.col("source") != pl.col("target"), pl.col("accuracy").is_not_null()))
     data, uriel = (tuple(name for name in theirs if name.startswith("uriel") == own) for own in (False, True))
     return Table(frame, "accuracy", {"data": data, "uriel": uriel, "typology": (*TYPOLOGY, "genetic", "geographic")})
 
@@ -148,14 +150,8 @@ def _read(folder: Path, name: str, columns: Sequence[str]) -> pl.DataFrame:
         raise DataError(f"{folder} has no {name}: --data is the folder with the published tables.") from None
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{folder / name} is no table: {error}.") from error
-    _columns(frame, columns, name)
+    required(frame, columns)
     return frame
-
-
-def _columns(frame: pl.DataFrame, columns: Sequence[str], name: str) -> None:
-    for column in columns:
-        if column not in frame.columns:
-            raise DataError(f"{name} has no column {column!r}.{did_you_mean(column, frame.columns)} It has: {', '.join(frame.columns)}.")
 
 
 def _canonical(frame: pl.DataFrame, columns: Sequence[str] = ("source", "target")) -> pl.DataFrame:
