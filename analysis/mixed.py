@@ -160,7 +160,7 @@ class _Reml:
         beta = inverse @ bb[:-1, -1]
         zx = zb[:, :-1]
         logs = 2 * np.log(np.diag(chol)).sum() - np.linalg.slogdet(inverse)[1]
-        rss = max(bb[-1, -1] - bb[:-1, -1] @ beta, np.finfo(float).tiny)
+        rss = max(bb[-1, -1] - bb[:-1, -1] @ beta, self.freedom * EXACT / 2)
         return logs, beta, inverse, rss, zx.T, zz - zx @ inverse @ zx.T, zb[:, -1] - zx @ beta
 
 
