@@ -16,13 +16,13 @@ from analysis.typology import canonical
 from engine.errors import DataError
 
 # What XLM-R was pretrained on (fairseq's examples/xlmr/README.md), in this project's codes.
-XLMR_LANGUAGES = frozenset(
-    """afr sqi amh ara hye asm aze eus bel ben bos bre bul mya cat zho hrv ces dan nld eng epo est tgl fin fra glg kat deu ell guj
+XLMR_LANGUAGES = """
+    afr sqi amh ara hye asm aze eus bel ben bos bre bul mya cat zho hrv ces dan nld eng epo est tgl fin fra glg kat deu ell guj
     hau heb hin hun isl ind gle ita jpn jav kan kaz khm kor kur kir lao lat lav lit mkd mlg msa mal mar mon nep nor ori orm pus fas
-    pol por pan ron rus san gla srp snd sin slk slv som spa sun swa swe tam tel tha tur ukr urd uig uzb vie cym fry xho yid""".split()
-)
+    pol por pan ron rus san gla srp snd sin slk slv som spa sun swa swe tam tel tha tur ukr urd uig uzb vie cym fry xho yid
+"""
 # The languages of MasakhaNER 2.0; the table of ranks has 22 further ones.
-MASAKHANER2 = tuple("bam bbj ewe fon hau ibo kin lug luo mos nya pcm sna swa tsn twi wol xho yor zul".split())
+MASAKHANER2 = "bam bbj ewe fon hau ibo kin lug luo mos nya pcm sna swa tsn twi wol xho yor zul"
 COLLAPSED = 0.5  # of in-language F1: below lies no run that learned, above no run that did not
 TYPOLOGY = ("syntactic", "phonological", "inventory", "morphological")
 _LANGRANK = {
@@ -103,7 +103,7 @@ def devries(folder: Path) -> Table:
         same_script=(pl.col("source").replace_strict(script) == pl.col("target").replace_strict(script)).cast(pl.Float64)
     )
     frame = _canonical(frame).with_columns(
-        pl.col(role).is_in(XLMR_LANGUAGES).cast(pl.Float64).alias(f"{role}_pretrained") for role in ("source", "target")
+        pl.col(role).is_in(XLMR_LANGUAGES.split()).cast(pl.Float64).alias(f"{role}_pretrained") for role in ("source", "target")
     )
     blocks = {"typology": TYPOLOGY, "genetic": ("genetic",), "geographic": ("geographic",), "words": ("ldnd",),
               "script": ("same_script",), "pretraining": ("source_pretrained", "target_pretrained")}  # fmt: skip
@@ -133,7 +133,7 @@ def masakhaner2_ranks(folder: Path) -> Table:
     Targets are MASAKHANER2's; their own training data (rank 0) is left out.
     """
     frame = _canonical(_read(folder, "masakhaner2_transfer_ranks.csv", ["source", "target", "rank"]))
-    frame = frame.filter(pl.col("target").is_in(MASAKHANER2), pl.col("source") != pl.col("target"))
+    frame = frame.filter(pl.col("target").is_in(MASAKHANER2.split()), pl.col("source") != pl.col("target"))
     return Table(with_typology(frame), "rank", {"typology": (*TYPOLOGY, "genetic", "geographic")})
 
 

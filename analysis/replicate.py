@@ -48,12 +48,12 @@ def _table(name: str, figures: list[Figure]) -> Table:
     return table
 
 
-def _plain(value: float | int | str | None) -> float | int | str | None:
+def _plain(value: float | str | None) -> float | str | None:
     """JSON has no NaN."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _text(value: float | int | str | None) -> str:
+def _text(value: float | str | None) -> str:
     return f"{value:.3f}" if isinstance(value, float) else "-" if value is None else str(value)
 
 

@@ -16,7 +16,7 @@ class Figure(NamedTuple):
     """`name`: unique within a replication, dotted from the general to the special. `published`: theirs, where it is known."""
 
     name: str
-    value: float | int | str | None
+    value: float | str | None
     published: float | None = None
 
 

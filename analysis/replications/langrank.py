@@ -27,7 +27,7 @@ class LambdaRank(BaseEstimator):
     def fit(self, X: pl.DataFrame, y: np.ndarray) -> "LambdaRank":
         from lightgbm import LGBMRanker
 
-        rows = X.select(self.features, "target", outcome=pl.Series(y)).sort("target", maintain_order=True)
+        rows = X.select(*self.features, "target", outcome=pl.Series(y)).sort("target", maintain_order=True)
         groups = [part["outcome"].to_numpy() for _, part in rows.group_by("target", maintain_order=True)]
         labels = np.concatenate([np.floor(relevance(outcome)) for outcome in groups]).astype(int)
         self.ranker_ = LGBMRanker(
@@ -103,8 +103,6 @@ def _models(table: Table) -> dict[str, BaseEstimator]:
     known = pipelines(ours)
     models = {
         "ours": WithinTarget((known["ridge"], known["boosting"])),
-        "ours.ridge": WithinTarget((known["ridge"],)),
-        "ours.boosting": WithinTarget((known["boosting"],)),
         "overlap only": ByFeature("word_overlap"),
         "size only": ByFeature("source_size"),
         "genetic only": ByFeature("genetic", -1),

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-from sklearn.linear_model import LinearRegression
-
 import polars as pl
+from sklearn.linear_model import LinearRegression
 
 from analysis.correlate import correlate
 from analysis.published import manafi
