@@ -31,13 +31,15 @@ def distance(cells: Cells) -> dict[str, Any]:
     frame = cells.of("direct")
     names = cells.distances(frame)
     found = correlate(frame, "f1", names, draws=DRAWS)
-    pearson = found.filter(pl.col("method") == "pearson").rename({"feature": "name", "r": "estimate"})
+    pearson = found.filter(pl.col("method") == "pearson").rename({"feature": "name", "r": "estimate"}).drop_nulls("estimate")
+    if pearson.is_empty():
+        raise DataError(f"no correlation: {found['note'][0]}.")
     points = cells.points.filter(pl.col("method") == "direct").join(
         frame.select("source", "target", *names), on=["source", "target"]
     ).with_columns(pl.concat_str("source", pl.lit("→"), "target").alias("label"))  # fmt: skip
     panels = []
     for row in pearson.iter_rows(named=True):
-        said = f"r = {row['estimate']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+        said = f"r = {row['estimate']:.2f}" + ("" if row["low"] is None else f" ({row['low']:.2f} to {row['high']:.2f})")
         held = points.select(pl.col(row["name"]).alias("x"), "mean", "half", "label").drop_nulls("x")
         panels.append(figures.scatter(f"{row['name'].capitalize()}: {said}", f"{row['name']} distance", held, f"Pearson {said}."))
     shown = points.select("source", "target", pl.col("mean").alias("F1"), pl.col("half").alias("± 95%"), *names)
@@ -65,7 +67,8 @@ def coefficients(cells: Cells) -> dict[str, Any]:
         model = CrossedEffects().fit(students, "f1", ["syntactic", "log_volume", "syntactic:log_volume"])
         models.append(("Students, all volumes", model))
     tables = [model.coef_.with_columns(outcome=pl.lit(f"F1, {title.lower()}")) for title, model in models]
-    drawn = [table.select(name="feature", **{name: pl.col(name) * pl.col("sd") for name in ("estimate", "low", "high")}) for table in tables]
+    named = pl.col("feature").str.replace("_", " ").str.replace(":", " × ")
+    drawn = [table.select(name=named, **{name: pl.col(name) * pl.col("sd") for name in ("estimate", "low", "high")}) for table in tables]
     panels = [
         figures.forest(title, rows, "F1 per standard deviation, 95% intervals") for (title, _), rows in zip(models, drawn, strict=True)
     ]

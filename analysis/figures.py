@@ -150,7 +150,7 @@ def forest(title: str, rows: pl.DataFrame, label: str, zero: float = 0.0) -> Pan
 def predicted(title: str, rows: pl.DataFrame, note: str) -> Panel:
     """Held-out predictions: `truth` against `prediction`, with `low` and `high`."""
     with _axes(3.4) as axes:
-        axes.axline((0, 0), slope=1, color=SOFT, linewidth=0.8)
+        axes.axline((rows["truth"][0],) * 2, slope=1, color=SOFT, linewidth=0.8)
         axes.vlines(rows["truth"], rows["low"], rows["high"], color=COLORS[0], linewidth=0.8, alpha=0.35)
         axes.plot(rows["truth"], rows["prediction"], "o", color=COLORS[0], alpha=0.8)
         axes.set(title=title, xlabel="measured", ylabel="predicted, held out")
