@@ -6,7 +6,7 @@ The values of all blocks add up to R2. All 2^k regressions of a draw come from o
 bootstrap is a matrix product and no refitting from the rows.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from math import comb
 
@@ -30,12 +30,14 @@ def importance(
     An unknown value gets its column's mean and a one in a column of its own beside it, in the same block: the regression
     does not depend on the value then.
 
-    Columns, one row per block and one, "all", for their sum: block, columns (how many features), r2, the block's share of
-    the R2 in the sample; low and high, of a bootstrap of languages (`Pairs.weights`); row_low and row_high, of a bootstrap of
-    rows, too narrow as pairs share languages and only there to show by how much; held_out, the share of the R2 of
-    predictions for targets that were left out, 1 - SSE / SST with SST about the training mean. That one can be negative:
-    what the block says of known targets does not carry over to a new one. In-sample R2 grows with each column, the more the fewer languages
-    there are: believe a block where both shares, and `low`, are away from 0.
+    Columns, one row per block and one, "all", for their sum:
+    - block; columns, how many features it has.
+    - r2: its share of the R2 in the sample. That grows with each column, the more the fewer languages there are.
+    - low, high: quantiles of a bootstrap of languages (`Pairs.weights`) about r2. The draws' mean is brought to r2, for in
+      a draw fewer languages count and all its R2 are larger: so `low` can fall below 0, where the block may have no part.
+    - row_low, row_high: the same of a bootstrap of rows. Pairs share languages, so this is too narrow; by how much, it shows.
+    - held_out: its share of the R2 for targets that were left out, 1 - SSE / SST, SST being about the training mean. Below
+      0 where what the block says of the known targets misleads about a new one.
 
     Raises DataError as `Pairs.of`; for no block or more than 10, a feature in two blocks, one without any value or variation,
     and more features than languages.
@@ -50,15 +52,16 @@ def importance(
     chosen = [np.isin(owners, np.flatnonzero(subset)) for subset in subsets]
     rng = np.random.default_rng(random_state)
 
-    def shares(weights: Iterator[np.ndarray]) -> np.ndarray:
-        moments = (_moments(values, chunk) for chunk in weights)
-        found = np.concatenate([_r2(each, chosen) @ shapley.T for each in moments])
+    def shares(weights: Iterable[np.ndarray]) -> np.ndarray:
+        found = np.concatenate([_r2(_moments(values, chunk), chosen) @ shapley.T for chunk in weights])
         return np.column_stack([found, found.sum(axis=1)])
 
-    estimate = shares(iter([np.ones((1, len(values)))]))[0]
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    low, high = np.quantile(shares(pairs.weights(draws, rng)), tails, axis=0)
-    row_low, row_high = np.quantile(shares(_by_row(len(values), draws, rng)), tails, axis=0)
+    def interval(weights: Iterable[np.ndarray]) -> np.ndarray:
+        drawn = shares(weights)
+        return np.quantile(drawn - drawn.mean(axis=0) + estimate, [(1 - level) / 2, (1 + level) / 2], axis=0)
+
+    (estimate,) = shares([np.ones((1, len(values)))])
+    (low, high), (row_low, row_high) = interval(pairs.weights(draws, rng)), interval(_by_row(len(values), draws, rng))
     held = shapley @ _held_out_r2(values, pairs.target, chosen)
     return pl.DataFrame(
         {
