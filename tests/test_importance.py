@@ -90,6 +90,16 @@ def test_intervals_by_language_are_wider_than_by_row_where_languages_matter():
     assert target["high"] - target["low"] > 1.5 * (target["row_high"] - target["row_low"])
 
 
+def test_intervals_cover_what_a_block_is_worth_among_all_languages():
+    truth = shares(pairs(300, 0, by_target=1.0), {"real": ["a"], "none": ["c"]}, draws=1)
+    tables = [shares(pairs(20, seed, by_target=1.0), {"real": ["a"], "none": ["c"]}, draws=100) for seed in range(1, 61)]
+    for name, rate in (("real", 0.85), ("none", 0.9)):
+        covered = np.mean([table[name]["low"] <= truth[name]["r2"] <= table[name]["high"] for table in tables])
+        assert covered >= rate, (name, covered)
+    assert np.mean([table["none"]["low"] > 0 for table in tables]) <= 0.1
+    assert np.mean([table["real"]["low"] > 0 for table in tables]) > 0.9
+
+
 def test_what_is_missing_is_a_column_of_its_block_whatever_stands_in_for_it():
     frame = pairs(10, 4)
     holes = frame.with_columns(a=pl.when(pl.int_range(pl.len()) % 4 > 0).then("a"))

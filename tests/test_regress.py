@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.model_selection import KFold, cross_val_predict
 
+from analysis.conformal import Fold, interval
 from analysis.ranking import ndcg, rank_correlation, regret, relevance
-from analysis.regress import baselines, held_out, pipelines, rankings, scores
+from analysis.regress import baselines, differences, held_out, pipelines, rankings, scores
 from engine.errors import DataError, StudyError
 
 
@@ -71,7 +72,7 @@ def test_a_model_never_sees_what_is_held_out_neither_do_its_splits(by):
 
 
 def test_features_of_a_held_out_language_that_are_luck_do_not_help():
-    frame = table(20, 15, 1, slope=0.0)
+    frame = table(16, 12, 1, slope=0.0)
     features = ["u", "v", "w"]
     model = {"boosting": pipelines(features)["boosting"]} | {"target mean": baselines()["target mean"]}
     errors = dict(scores(held_out(frame, "y", features, models=model, level=None)).select("model", "mae").rows())
@@ -96,6 +97,15 @@ def test_intervals_cover_a_new_language_at_their_level():
         predictions = held_out(table(18, 6, seed, own=2.0), "y", ["x"], models={"mean": baselines()["target mean"]})
         covered.append(scores(predictions)["coverage"].item())
     assert 0.86 <= np.mean(covered) <= 0.96  # an interval from rows' residuals of known targets covers about 40%
+
+
+def test_the_ends_of_an_interval_by_hand():
+    one = Fold(np.array([0.0, 1.0]), np.array([3.0, 1.0, 2.0]), np.array([[1, 0], [1, 0], [0, 1]], dtype=bool))
+    two = Fold(np.array([0.5, 1.0]), np.array([0.1]), np.array([[1]], dtype=bool))
+    # Three languages of mass 1/4. First row, ascending: 0.6 (1/4), 1 (1/8), 2 (1/4), 3 (1/8); half the mass lies up to 2.
+    low, high = interval([one, two], 0.5)
+    assert high == pytest.approx([2, 3]) and low == pytest.approx([-2, -1])
+    assert np.isnan(interval([one, two], 0.8)).all()
 
 
 def test_no_interval_where_too_few_languages_could_calibrate_it():
@@ -165,6 +175,22 @@ def test_sources_are_ranked_across_folds_where_sources_are_held_out():
     assert each["sources"].to_list() == [12] * 10 and each["rank_correlation"].mean() > 0.6
 
 
+def test_a_difference_comes_with_its_interval_by_language():
+    frame = table(14, 10, 8)
+    models = {"line": pipelines(["x"])["ridge"]} | baselines() | {"English": baselines(english="l03")["English"]}
+    predictions = held_out(frame, "y", ["x"], models=models, level=None)
+    found = {(row["model"], row["metric"]): row for row in differences(predictions, "target mean").iter_rows(named=True)}
+    errors = dict(scores(predictions).select("model", "mae").rows())
+    line = found["line", "mae"]
+    assert line["difference"] == pytest.approx(errors["line"] - errors["target mean"])  # as many rows for each target
+    assert line["low"] < line["difference"] < line["high"] < 0 and line["languages"] == 14
+    assert found["line", "ndcg3"]["low"] > 0 > found["line", "regret"]["high"]
+    assert found["source mean", "mae"]["low"] > line["high"]
+    assert ("English", "mae") not in found and ("English", "regret") in found
+    with pytest.raises(DataError, match="Did you mean 'target mean'"):
+        differences(predictions, "mean of target")
+
+
 # Bad input
 
 
@@ -205,7 +231,7 @@ def test_langrank_s_parsing_table(shared):
     frame = pl.read_csv(shared / "data/results/lin2019_dep.csv").rename({"Target lang": "target", "Transfer lang": "source"})
     features = frame.columns[5:]
     models = {"ridge": pipelines(features)["ridge"]} | baselines(size="Transfer lang dataset size", overlap="Word overlap")
-    found = scores(held_out(frame, "Accuracy", features, models=models)).rows_by_key("model", named=True, unique=True)
-    for name in set(found) - {"ridge"}:
-        assert found["ridge"]["mae"] < found[name]["mae"] and found["ridge"]["ndcg3"] > found[name]["ndcg3"], name
-    assert 0.85 <= found["ridge"]["coverage"] <= 0.95
+    predictions = held_out(frame, "Accuracy", features, models=models, level=None)
+    for name in set(models) - {"ridge"}:
+        against = {row["metric"]: row for row in differences(predictions, name).filter(pl.col("model") == "ridge").iter_rows(named=True)}
+        assert against["mae"]["high"] < 0 < against["ndcg3"]["low"], name
