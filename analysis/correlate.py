@@ -146,7 +146,7 @@ def _permutation(pairs: Pairs, x: np.ndarray, draws: int, rng: np.random.Generat
         y = np.where(known, outcomes, 0.0)
         sums = known.astype(float) @ columns
         moments = np.column_stack([sums[:, 0], y.sum(1), (y**2).sum(1), sums[:, 1:], y @ x])
-        extreme += (abs(_correlations(moments)) >= observed - 1e-12).sum(axis=0)
+        extreme += (~(abs(_correlations(moments)) < observed - 1e-12)).sum(axis=0)  # an undefined r speaks against
     p = (1 + extreme) / (1 + draws)
     return p if there >= ENOUGH * draws * len(x) else np.full_like(p, np.nan)
 
@@ -161,10 +161,11 @@ def _correlations(moments: np.ndarray) -> np.ndarray:
 
 def _fisher(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Fisher's z, (p,), of the correlations of the columns of x with y; NaN where a column is constant."""
+    varies = (np.ptp(x, axis=0) > 0) & (np.ptp(y) > 0)  # the mean of equal numbers is not always that number
     x, y = x - x.mean(axis=0), y - y.mean()
     with np.errstate(invalid="ignore", divide="ignore"):
         r = y @ x / np.sqrt((x**2).sum(axis=0) * (y @ y))
-    return np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12))
+    return np.where(varies, np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12)), np.nan)
 
 
 def _standard(values: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ used, for two reasons: where a variance is near zero, as it often is with ten la
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -88,11 +89,23 @@ class CrossedEffects:
         )  # fmt: skip
 
 
-class _Reml:
-    """The restricted likelihood of y = x b + sum of z_i u_i + noise, from cross products: its cost is the languages', not the rows'.
+class _Projected(NamedTuple):
+    """What the likelihood needs at given ratios: the names are those of `_Reml`; `logs` is log|V| + log|x'Wx|."""
 
-    In what follows W is the inverse of I + sum of ratio_i z_i z_i', the outcome's covariance in units of the noise, and
-    P = W - W x (x' W x)^-1 x' W.
+    logs: float
+    beta: np.ndarray
+    inverse: np.ndarray  # of x'Wx
+    ypy: float
+    xz: np.ndarray  # x'Wz
+    zpz: np.ndarray
+    zpy: np.ndarray
+
+
+class _Reml:
+    """The restricted likelihood of y = x b + sum of z_i u_i + noise, from cross products: languages cost, rows do not.
+
+    Below, V = I + sum of ratio_i z_i z_i' is the outcome's covariance in units of the noise, W its inverse, and
+    P = W - W x (x'Wx)^-1 x'W.
     """
 
     def __init__(self, x: np.ndarray, y: np.ndarray, groups: Sequence[np.ndarray]) -> None:
@@ -100,7 +113,8 @@ class _Reml:
         self.sizes = [codes.max() + 1 for codes in groups]
         self.freedom = len(y) - self.x.shape[1]
         ones, rows = np.ones(len(y)), np.arange(len(y))
-        z = sparse.hstack([sparse.csr_array((ones, (rows, codes))) for codes in groups] or [sparse.csr_array((len(y), 0))], "csr")
+        dummies = [sparse.csr_array((ones, (rows, codes))) for codes in groups]
+        z = sparse.hstack([sparse.csr_array((len(y), 0)), *dummies], "csr")
         b = np.column_stack([self.x, y])
         self.zz, self.zb, self.bb = (z.T @ z).toarray(), z.T @ b, b.T @ b
         self.edges = np.cumsum([0, *self.sizes])
@@ -112,11 +126,11 @@ class _Reml:
         found = [optimize.minimize(self._deviance, start, jac=True, method="L-BFGS-B", bounds=bounds) for start in starts]
         best = min(found, key=lambda result: result.fun, default=None)
         ratios = best.x if best else np.zeros(0)
-        noise = self._projected(ratios)[3] / self.freedom
+        noise = self._projected(ratios).ypy / self.freedom
         if noise < EXACT:
             raise DataError("features and languages explain the outcome to the last digit: was it computed from them?")
         if best and not best.success:
-            raise DataError(f"the variances of the random effects did not converge ({best.message}): drop features that overlap.")
+            raise DataError(f"the random effects' variances did not converge ({best.message}): leave out features that overlap.")
         return noise * np.array([1, *ratios])
 
     def effects(self, variances: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -126,9 +140,9 @@ class _Reml:
         A variance estimated as zero counts as known.
         """
         noise = variances[0]
-        _, beta, covariance, _, xz, zpz, _ = self._projected(variances[1:] / noise)
-        covariance, xz, zpz = covariance * noise, xz / noise, zpz / noise
-        kept = [number for number, variance in enumerate(variances[1:]) if variance > 0]
+        found = self._projected(variances[1:] / noise)
+        covariance, xz, zpz = found.inverse * noise, found.xz / noise, found.zpz / noise
+        kept = np.flatnonzero(variances[1:] > 0)
         parts = [slice(self.edges[number], self.edges[number + 1]) for number in kept]
         kept_variances = variances[1:][kept]
         # |z_i' P z_j|^2, and from P V P = P the same of the noise, whose z is the identity
@@ -138,20 +152,19 @@ class _Reml:
         of_noise = ((self.freedom - kept_variances @ traces) / noise - kept_variances @ with_noise) / noise
         information = np.block([[np.array([[of_noise]]), with_noise[None]], [with_noise[:, None], among]]) / 2
         # how the coefficients' variances change with each variance
-        changes = [((covariance @ xz[:, part]) ** 2).sum(axis=1) for part in parts]
+        changes = np.array([((covariance @ xz[:, part]) ** 2).sum(axis=1) for part in parts]).reshape(len(parts), len(covariance))
         squares = np.diag(covariance)
-        changes = np.array([(squares - sum(v * change for v, change in zip(kept_variances, changes, strict=True))) / noise, *changes])
+        changes = np.vstack([(squares - kept_variances @ changes) / noise, changes])
         spread = np.einsum("iq,iq->q", changes, np.linalg.solve(information, changes))
-        return beta, covariance, 2 * squares**2 / spread
+        return found.beta, covariance, 2 * squares**2 / spread
 
     def _deviance(self, ratios: np.ndarray) -> tuple[float, np.ndarray]:
         """-2 log restricted likelihood, but for a constant, with the noise at its best; and its gradient."""
-        logs, _, _, rss, _, zpz, zpy = self._projected(ratios)
-        slopes = np.add.reduceat(np.diag(zpz) - self.freedom / rss * zpy**2, self.edges[:-1])
-        return logs + self.freedom * np.log(rss), slopes
+        found = self._projected(ratios)
+        slopes = np.add.reduceat(np.diag(found.zpz) - self.freedom / found.ypy * found.zpy**2, self.edges[:-1])
+        return found.logs + self.freedom * np.log(found.ypy), slopes
 
-    def _projected(self, ratios: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, float, np.ndarray, np.ndarray, np.ndarray]:
-        """log|V| + log|x'Wx|, coefficients, (x'Wx)^-1, y'Py, x'Wz, z'Pz and z'Py."""
+    def _projected(self, ratios: np.ndarray) -> _Projected:
         root = np.sqrt(np.repeat(ratios, self.sizes))[:, None]
         chol = linalg.cholesky(np.eye(len(root)) + root * self.zz * root.T, lower=True)
         half_b, half_z = (linalg.solve_triangular(chol, root * columns, lower=True) for columns in (self.zb, self.zz))
@@ -160,8 +173,8 @@ class _Reml:
         beta = inverse @ bb[:-1, -1]
         zx = zb[:, :-1]
         logs = 2 * np.log(np.diag(chol)).sum() - np.linalg.slogdet(inverse)[1]
-        rss = max(bb[-1, -1] - bb[:-1, -1] @ beta, self.freedom * EXACT / 2)
-        return logs, beta, inverse, rss, zx.T, zz - zx @ inverse @ zx.T, zb[:, -1] - zx @ beta
+        ypy = max(bb[-1, -1] - bb[:-1, -1] @ beta, self.freedom * EXACT / 2)
+        return _Projected(logs, beta, inverse, ypy, zx.T, zz - zx @ inverse @ zx.T, zb[:, -1] - zx @ beta)
 
 
 def _levels(rows: pl.DataFrame, groups: Sequence[str]) -> dict[str, np.ndarray]:
