@@ -90,15 +90,15 @@ def band(title: str, volumes: Sequence[int], grid: np.ndarray, values: np.ndarra
 
 
 def heat_map(title: str, values: np.ndarray, marks: np.ndarray, sources: Sequence[str], targets: Sequence[str]) -> Panel:
-    """F1 in [0, 1] by target (rows) and source (columns), NaN where there is none; `marks`: text put in place of a number."""
+    """F1 in [0, 1] by target (rows) and source (columns), NaN where there is none; `marks`: text behind a number."""
     from matplotlib.colors import LinearSegmentedColormap
 
     with _axes(0.9 + 0.26 * len(targets)) as axes:
         shades = LinearSegmentedColormap.from_list("F1", ["#f3efe6", "#8fc0d3", "#1f6f9a", "#0b3350"])
         axes.pcolormesh(np.ma.masked_invalid(values), cmap=shades, vmin=0, vmax=1, edgecolor=GROUND, linewidth=1.5)
         for (row, column), value in np.ndenumerate(values):
-            text = marks[row, column] or ("" if np.isnan(value) else f"{value:.2f}".removeprefix("0"))
-            if text and (len(sources) <= LABELED or marks[row, column]):
+            number = "" if np.isnan(value) or len(sources) > LABELED else f"{value:.2f}".removeprefix("0")
+            if text := (number + marks[row, column]).strip():
                 color = INK if np.isnan(value) else ("#ffffff" if value > 0.5 else "#1d2328")
                 axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=8, color=color)
         axes.set_xticks(np.arange(len(sources)) + 0.5, sources, rotation=90 if len(sources) > 6 else 0)

@@ -124,42 +124,55 @@ def _half(sd: float | None, seeds: int) -> float | None:
 
 
 def volume_curves(cells: Cells) -> dict[str, Any]:
-    """F1 against the volume of unlabeled text, a panel a target, with the curves of `analysis.curves`."""
-    fitted, pooled, note = curves(students(cells.done)), [], ""
+    """F1 against the volume of unlabeled text, a panel a target, with the curves of `analysis.curves` and `analysis.pooled`."""
+    scores = students(cells.done)
+    fitted, (panels, rows, note) = curves(scores), _pooled(scores)
     transfer = cells.points.filter(pl.col("method") != "in-language").sort("volume")
     ceilings = dict(cells.points.filter(pl.col("method") == "in-language").select("target", "mean").iter_rows())
     sources = sorted(set(transfer["source"]))
     colors = {source: COLORS[number % len(COLORS)] for number, source in enumerate(sources)}
-    grid = np.concatenate([[0.0], np.geomspace(1, cells.largest, 60)])
-    try:
-        curve = PooledCurve(draws=DRAWS).fit(students(cells.done))
-        panels = [figures.band("All pairs", sorted(set(transfer["volume"])), grid, curve.predict(grid))]
-        pooled = [{"source": "all", "target": "all"} | curve.summary()]
-    except DataError as error:
-        panels, note = [], f" No curve of all pairs: {error}"
-    lines = {
-        (row["source"], row["target"]): Curve(row["form"], *(np.array(row[name]) for name in ("a", "b", "scale"))).at(grid)
-        for row in fitted.iter_rows(named=True)
-    }
-    for (target,), part in transfer.group_by(["target"], maintain_order=True):
-        points = {source: line for (source,), line in part.group_by(["source"], maintain_order=True)}
-        drawn = {source: (grid, lines[source, target]) for source in points if (source, target) in lines}
-        panels.append(figures.curves(f"→ {target}", points, drawn, ceilings.get(target), colors))
-    shown = " Not all targets are drawn; the table has all." if len(panels) > PANELS else ""
+    targets = sorted(set(transfer["target"]))
+    for target in targets[:PANELS]:
+        points = {source: line for (source,), line in transfer.filter(pl.col("target") == target).group_by(["source"])}
+        drawn = {row["source"]: _drawn(row, cells.largest) for row in fitted.filter(pl.col("target") == target).iter_rows(named=True)}
+        panels.append(figures.curves(f"→ {target}", dict(sorted(points.items())), drawn, ceilings.get(target), colors))
+    if len(targets) > PANELS:
+        note += f" {PANELS} of {len(targets)} targets are drawn; the table has all."
     table = Table(f"{cells.name}-curves", "Span F1 by volume of unlabeled target text", transfer.select(
         "source", "target", "volume", pl.col("mean").alias("F1"), pl.col("half").alias("± 95%"), "seeds",
     ))  # fmt: skip
-    fits = Table(f"{cells.name}-fits", "The fitted curves: F1 without text, rise to the largest volume, volume for 95% of the asymptote",
-                 pl.concat([pl.DataFrame(pooled), fitted], how="diagonal_relaxed").select(
-                     "source", "target", "form", "start", "rise", "rise_low", "rise_high", "enough", "enough_says",
-                 ),
-                 {"enough": 0})  # fmt: skip
+    columns = ["source", "target", "form", "start", "rise", "rise_low", "rise_high", "enough", "enough_says"]
+    fits = Table(
+        f"{cells.name}-fits", "The fitted curves: F1 without text, rise to the largest volume, volume for 95% of the asymptote",
+        pl.concat([rows, fitted], how="diagonal_relaxed").select(columns), {"enough": 0},
+    )  # fmt: skip
     caption = (
         f"Mean span F1 on the test split over seeds. {SEEDS} Thin: the fitted curve. Volume 0 is direct transfer, the teacher "
-        f"itself; a student starts from the pretrained base as its teacher did. Dashed: trained on the target itself.{shown}{note}"
+        f"itself; a student starts from the pretrained base as its teacher did. Dashed: trained on the target itself.{note}"
     )
-    legend = colors if len(colors) > 1 else {}
-    return {"figures": [Figure(panels[:PANELS], caption, table, legend)], "tables": [fits]}
+    return {"figures": [Figure(panels, caption, table, colors if len(colors) > 1 else {})], "tables": [fits]}
+
+
+def _pooled(scores: pl.DataFrame) -> tuple[list[Panel], pl.DataFrame, str]:
+    """The panel and the row of all pairs' curve; or none, and why."""
+    try:
+        curve = PooledCurve(draws=DRAWS).fit(scores)
+    except DataError as error:
+        return [], pl.DataFrame(), f" No curve of all pairs: {error}"
+    volumes = sorted(set(scores["volume"]))
+    grid = _grid(volumes[-1])
+    row = pl.DataFrame([{"source": "all", "target": "all"} | curve.summary()])
+    return [figures.band("All pairs", volumes, grid, curve.predict(grid))], row, ""
+
+
+def _drawn(row: dict[str, Any], largest: int) -> tuple[np.ndarray, np.ndarray]:
+    """A fitted curve: volumes and values."""
+    grid = _grid(largest)
+    return grid, Curve(row["form"], *(np.array(row[name]) for name in ("a", "b", "scale"))).at(grid)
+
+
+def _grid(largest: int) -> np.ndarray:
+    return np.concatenate([[0.0], np.geomspace(1, largest, 60)])
 
 
 def transfer_map(cells: Cells) -> dict[str, Any]:
@@ -175,7 +188,7 @@ def transfer_map(cells: Cells) -> dict[str, Any]:
     table = Table(f"{cells.name}-map", "Span F1 by source and target", cells.points.select(
         "method", "source", "target", "volume", pl.col("mean").alias("F1"), pl.col("collapsed").alias("collapsed runs"), "seeds",
     ).filter(pl.col("volume").is_in([0, cells.largest])))  # fmt: skip
-    caption = "Mean span F1 over seeds, the darker the higher. “own”: trained on the target itself. × failed; c: a run collapsed."
+    caption = "Mean span F1 over seeds, the darker the higher. “own”: trained on the target itself. ×: a run failed; c: a run collapsed."
     return {"figures": [Figure(panels, caption, table)]}
 
 
@@ -187,12 +200,12 @@ def _map(title: str, chosen: pl.DataFrame, cells: Cells, method: str) -> Panel:
     values = np.full((len(targets), len(sources)), np.nan)
     marks = np.full(values.shape, "", dtype=object)
     for source, target in broken.select("source", "target").iter_rows():
-        marks[targets.index(target), sources.index(source)] = "×"
+        marks[targets.index(target), sources.index(source)] = " ×"
     held = pl.concat([chosen, own.select(chosen.columns).filter(pl.col("target").is_in(targets))])
     for source, target, mean, collapsed in held.select("source", "target", "mean", "collapsed").iter_rows():
         place = targets.index(target), sources.index(source)
         values[place] = mean
-        marks[place] = f"{mean:.2f} c".removeprefix("0") if collapsed else ""
+        marks[place] += " c" if collapsed else ""
     return figures.heat_map(title, values, marks, sources, targets)
 
 

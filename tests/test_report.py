@@ -79,6 +79,10 @@ def test_collapsed_and_failed_cells_are_shown(page: Path) -> None:
     text = page.read_text("utf-8")
     assert "2 cells failed, and 1 of" in text
     assert "RuntimeError: invented, to be shown" in text
+    marks = [re.findall(r">([^<>]*[×c])</text>", panel) for panel in re.findall(r"<svg.*?</svg>", text, re.DOTALL)]
+    assert ["×"] in marks  # direct transfer: none of the runs is there
+    both = next(found for found in marks if len(found) == 2)
+    assert re.fullmatch(r"\.\d\d ×", both[0]) and re.fullmatch(r"\.\d\d c", both[1])  # students: the others are
     row = re.search(r'id="[^"]*-collapsed".*?<tbody><tr>(.*?)</tr>', text, re.DOTALL)
     assert row
     with_it, without = (float(value) for value in re.findall(r">(0\.\d+)<", row[1]))
@@ -112,7 +116,7 @@ def test_three_languages_tell_nothing_and_say_so(tmp_path: Path) -> None:
 
 
 def test_a_store_in_which_all_failed(tmp_path: Path) -> None:
-    store = synthetic_store.write(tmp_path, [], ["afr"], [0])
+    store = synthetic_store.write(tmp_path, ["eng"], ["afr"], [0, 100])
     for file in (tmp_path / "results").glob("*-cells-*"):
         file.unlink()
     found = report.make_report(store)
