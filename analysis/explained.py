@@ -60,23 +60,30 @@ def distance(cells: Cells) -> dict[str, Any]:
 
 def coefficients(cells: Cells) -> dict[str, Any]:
     """What each distance adds to the others, with sources and targets as crossed random effects: `analysis.mixed`."""
-    frame = cells.of("direct")
-    models = [("Direct transfer", CrossedEffects().fit(frame, "f1", cells.distances(frame)))]
+    direct = cells.of("direct")
     students = cells.design.with_products([("syntactic", "log_volume")]).frame.filter(pl.col("method") == "teacher-student")
+    asked = [("Direct transfer", direct, cells.distances(direct))]
     if students["volume"].n_unique() > 1:
-        model = CrossedEffects().fit(students, "f1", ["syntactic", "log_volume", "syntactic:log_volume"])
-        models.append(("Students, all volumes", model))
+        asked.append(("Students, all volumes", students, ["syntactic", "log_volume", "syntactic:log_volume"]))
+    models, reasons = [], []
+    for title, frame, features in asked:
+        try:
+            models.append((title, CrossedEffects().fit(frame, "f1", features)))
+        except DataError as error:
+            reasons.append(f"{title}: {error}")
+    if not models:
+        raise DataError(" ".join(reasons))
     tables = [model.coef_.with_columns(outcome=pl.lit(f"F1, {title.lower()}")) for title, model in models]
     named = pl.col("feature").str.replace("_", " ").str.replace(":", " × ")
     drawn = [table.select(name=named, **{name: pl.col(name) * pl.col("sd") for name in ("estimate", "low", "high")}) for table in tables]
     panels = [
         figures.forest(title, rows, "F1 per standard deviation, 95% intervals") for (title, _), rows in zip(models, drawn, strict=True)
     ]
-    fit = " ".join(
+    fit = " ".join(reasons + [
         f"{title}: the features explain {model.r2_marginal_:.0%} of the variance, with source and target {model.r2_conditional_:.0%} "
         f"({model.n_} rows{f'; {model.dropped_} with an unknown distance left out' if model.dropped_ else ''})."
         for title, model in models
-    )
+    ])  # fmt: skip
     caption = f"Each with the others held fixed; sources and targets have random effects. {fit}"
     return {"figures": [Figure(panels, caption, Table(f"{cells.name}-coefficients", "Coefficients of the mixed model", pl.concat(tables)))]}
 
@@ -121,7 +128,7 @@ def source_sets(cells: Cells) -> dict[str, Any]:
     if not (frame["n_sources"] > 1).any():
         raise DataError("every source set is a single language. Name sets (eng+deu) among the sources to ask what diversity does.")
     found = diversity(frame).with_columns(pl.col("measure").str.replace("_", " ").alias("name"))
-    drawn = found.select("name", pl.col("estimate"), "low", "high")
+    drawn = found.select("name", "estimate", "low", "high")
     figure = Figure(
         [figures.forest("Diversity of the sources and direct transfer", drawn, "F1 per unit, 95% intervals")],
         "Mean distance between the sources, and the log-determinant of their similarities; the sources' number and distance to "
@@ -148,7 +155,7 @@ def sentences(cells: Cells) -> dict[str, Any]:
         raise DataError("the store has no evaluations with their sentences for these rows.")
     found = pl.DataFrame(rows)
     figure = Figure(
-        [figures.forest("Student minus teacher, F1", found.head(DRAWN), "F1, 95% intervals over test sentences")],
+        [figures.forest("Student minus teacher", found.head(DRAWN), "F1, 95% intervals over test sentences")],
         f"Students at {cells.largest:,} sentences against direct transfer on the same test sentences, the seeds' counts summed. It "
         "speaks of these models on more sentences like these: not of other seeds, and not of other languages.",
         Table(f"{cells.name}-sentences", "Student minus teacher on the same test sentences (F1)", found),

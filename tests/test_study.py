@@ -145,6 +145,7 @@ def test_the_report_says_what_the_sandbox_is(out: Path) -> None:
     )
     page = Path(run.stdout.strip().removeprefix("report: ")).read_text("utf-8")
     assert "no evidence about real languages" in page
+    assert "Student minus teacher: x-eng → x-nld" in page  # from the sentences
     assert "<svg" in page and "x-nld" in page and "Does it run?" in page
 
 
