@@ -27,6 +27,7 @@ from engine.errors import DataError, SprachbundError
 
 TYPOLOGY = tuple(name for name in DISTANCES if name != "featural")  # the union of three others
 KNOWN = 0.8  # of the rows: the mixed model leaves out a row in which a feature is unknown, so it gets no feature known in fewer
+LARGE = 2_000  # rows: below, starting further processes takes longer than they save
 SHOWN = ("feature", "method", "r", "low", "high", "p", "p_holm", "row_low", "row_high", "row_p", "n", "languages", "detectable")
 SUSPICIOUS = 0.98  # |r| with the outcome of what is hardly a feature but a second outcome
 
@@ -135,7 +136,7 @@ def _held_out(frame: pl.DataFrame, features: Sequence[str], options: argparse.Na
     models = pipelines(features, options.seed) | baselines(english=english)
     if near is not None and by == "target":
         models |= {"nearest language": baselines(distances=near)["nearest language"]}
-    predictions = held_out(frame, options.outcome, features, by, models, random_state=options.seed, n_jobs=-1)
+    predictions = held_out(frame, options.outcome, features, by, models, random_state=options.seed, n_jobs=-1 if len(frame) > LARGE else None)
     return {"by": by, "known": other, "scores": scores(predictions).to_dicts()}
 
 

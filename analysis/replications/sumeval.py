@@ -141,7 +141,7 @@ def _on_test(train: Mixtures, test: Mixtures) -> list[Figure]:
 def _per_target(model: BaseEstimator, train: Mixtures, test: Mixtures) -> np.ndarray:
     x, new = _logs(train.examples), _logs(test.examples)
     fit = (delayed(_one)(model, x, train.scores[:, target], new) for target in range(len(train.targets)))
-    return np.column_stack(Parallel(n_jobs=-1)(fit))
+    return np.column_stack(Parallel(n_jobs=-1, prefer="threads")(fit))
 
 
 def _one(model: BaseEstimator, x: np.ndarray, y: np.ndarray, new: np.ndarray) -> np.ndarray:
