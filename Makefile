@@ -15,6 +15,7 @@ study: .venv/done
 	$(BIN)/python -m analysis.report runs/data_volume && exit $$code
 
 test: .venv/done
+	sh tests/install_chromium.sh
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not cluster"
 
 test-cluster: .venv/done

@@ -1,186 +1,249 @@
-"""The report: `python -m analysis.report OUT` turns the results table into one HTML file with its figures inside.
+"""The report: `python -m analysis.report OUT` turns the results table into one HTML file that needs nothing else.
 
-For now the table, the curves with intervals over seeds, the plan's counts and the provenance.
+Beside it: report.md, the tables in LaTeX under tables/, and the design matrix as design.parquet. What each section shows
+is `analysis.sections`' and `analysis.explained`'s, what is said of the hypotheses `analysis.answers`'.
 """
 
 import argparse
-import base64
-import io
-import math
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import polars as pl
-from scipy.stats import t as student_t
 
-from engine.errors import SprachbundError, StoreError
+from analysis import answers, design, explained, sections
+from analysis.sections import Cells, Section
+from analysis.tables import Table
+from analysis.verdict import Verdict
+from engine.errors import SprachbundError, StoreError, StudyError
 from engine.languages import language
+from engine.spec import Study
 from engine.store import Store
 
-KEYS = ["study", "dataset", "model", "form"]
+KEYS = ["dataset", "model", "form"]  # one setting's effects at a time
+SECTIONS = (
+    ("curves", "F1 and the volume of unlabeled text", sections.volume_curves),
+    ("map", "Source and target", sections.transfer_map),
+    ("distance", "Distance", explained.distance),
+    ("coefficients", "Distances together", explained.coefficients),
+    ("importance", "Which distances matter", explained.blocks),
+    ("contrasts", "Near and far, by method", explained.near_and_far),
+    ("sets", "Diversity of the sources", explained.source_sets),
+    ("prediction", "Predicting a language not seen", explained.prediction),
+    ("sentences", "Students and teachers, sentence by sentence", explained.sentences),
+    ("broken", "Collapsed and failed cells", sections.broken),
+    ("results", "All results", sections.results),
+)
 SANDBOX = (
     "These results are on languages that the sandbox made. They test the engine and are no evidence about real languages."
 )
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}</title>
-<style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; color: #1a1a1a }
-.warning { background: #fff3cd; border-left: .3rem solid #b58900; padding: .6rem 1rem }
-.wide { overflow-x: auto } table { border-collapse: collapse } th, td { padding: .2rem .7rem; text-align: left;
-border-bottom: 1px solid #ddd } td.number { text-align: right; font-variant-numeric: tabular-nums }
-img { max-width: 100%; height: auto } caption { text-align: left; padding: .5rem 0 }
-</style></head><body>
-{% if sandbox %}<p class="warning" role="note">{{ sandbox }}</p>{% endif %}
-<h1>{{ title }}</h1>
-{% for study in studies %}
-<h2>{{ study.name }}</h2>
-<p><strong>Question.</strong> {{ study.question }}</p>
-<p><strong>Hypothesis.</strong> {{ study.hypothesis }}</p>
-<p><strong>Axes.</strong> {% for axis, values in study.axes.items() if values %}{{ axis }}: {{ values | join(", ") }}{{
-"; " if not loop.last }}{% endfor %}</p>
-<p><strong>Plan.</strong> {{ study.plan }}</p>
-{% for warning in study.warnings %}<p class="warning" role="note">{{ warning }}</p>{% endfor %}
-{% endfor %}
-{% for group in groups %}
-<h2>{{ group.title }}</h2>
-<figure><img alt="{{ group.alt }}" src="data:image/png;base64,{{ group.figure }}">
-<figcaption>Mean over seeds; bars are 95% t intervals over seeds. Volume 0 is direct transfer, the teacher itself; a
-student starts from the pretrained base as its teacher did. Dashed: the in-language ceiling.</figcaption></figure>
-<div class="wide"><table><caption>Span F1 on the test split (all entity types)</caption>
-<thead><tr>{% for name in group.columns %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead>
-<tbody>{% for row in group.rows %}<tr>{% for value in row %}<td{% if value.number %} class="number"{% endif %}>{{ value.text
-}}</td>{% endfor %}</tr>{% endfor %}</tbody></table></div>
-{% endfor %}
-{% if failed %}<h2>Failed cells</h2><ul>{% for text in failed %}<li>{{ text }}</li>{% endfor %}</ul>{% endif %}
-<h2>Provenance</h2>
-<ul>{% for line in provenance %}<li>{{ line }}</li>{% endfor %}</ul>
-</body></html>
-"""
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """One dataset, model and form of a study: what it says and shows. `design`: the design matrix."""
+
+    name: str
+    title: str
+    answers: Sequence[Verdict]
+    sections: Sequence[Section]
+    design: pl.DataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class StudyReport:
+    """One study as its last run asked for it."""
+
+    name: str
+    question: str
+    hypothesis: str
+    design: Mapping[str, str]
+    warnings: Sequence[str]
+    settings: Sequence[Setting]
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """All that the page says."""
+
+    title: str
+    sandbox: str | None
+    studies: Sequence[StudyReport]
+    provenance: Sequence[str]
+
+    @property
+    def settings(self) -> list[Setting]:
+        """Those of all studies."""
+        return [setting for study in self.studies for setting in study.settings]
+
+    def tables(self) -> Iterator[Table]:
+        """Every table of the page."""
+        for part in (part for setting in self.settings for part in setting.sections):
+            yield from (figure.table for figure in part.figures)
+            yield from part.tables
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the report and print its path; return the exit code."""
     parser = argparse.ArgumentParser("python -m analysis.report", description="Turn a results table into a report.")
     parser.add_argument("out", help="the store's folder or URL, as given to the study with --out")
-    parser.add_argument("--to", help="the HTML file; report.html in OUT (or here, if OUT is a URL) if not given")
+    parser.add_argument(
+        "--to", help="the HTML file, what else there is goes beside it; report.html in OUT (or here, if OUT is a URL) if not given"
+    )
     options = parser.parse_args(arguments)
     try:
         store = Store(options.out)
-        page = render(store)
+        report = make_report(store)
     except SprachbundError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     target = Path(options.to or (Path(store.root, "report.html") if store.local else "report.html"))
-    target.write_text(page, "utf-8")
+    write(report, target)
     print(f"report: {target}")
     return 0
 
 
-def render(store: Store) -> str:
-    """Return the report's HTML. Raises StoreError where the store has no results."""
+def make_report(store: Store) -> Report:
+    """Read the store and compute all that the page says. Raises StoreError where the store has no results."""
     frame = store.results()
     if frame.is_empty():
         raise StoreError(f"{store.address} has no results yet. Run a study with --out {store.address} first.")
     whole = frame.filter(pl.col("entity_type") == "ALL")
-    done = whole.filter(pl.col("status") == "done")
-    groups = [_group(key, part) for key, part in done.group_by(KEYS, maintain_order=True)]
-    studies = [{"name": name, **kept, "plan": _plan(kept["plan"])} for name, kept in store.studies().items()]
-    environment = jinja2.Environment(autoescape=True)
-    return environment.from_string(PAGE).render(
-        title="Sprachbund report: " + ", ".join(sorted(set(whole["study"]))),
+    kept = store.studies()
+    studies = [_study(store, name, rows, kept.get(name)) for (name,), rows in whole.group_by("study", maintain_order=True)]
+    return Report(
+        title=", ".join(study.name for study in studies),
         sandbox=SANDBOX if any(language(code).sandbox for code in set(whole["target"])) else None,
         studies=studies,
-        groups=groups,
-        failed=_failed(whole),
-        provenance=_provenance(store, done),
+        provenance=_provenance(store, whole),
     )
 
 
-def summarize(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return F1 by method, sources, target and volume: `seeds`, `mean`, `sd`, and the `half` width of a 95% t interval.
+def write(report: Report, target: Path) -> None:
+    """Write the page, and beside it its text as Markdown, its tables in LaTeX, the design matrix as Parquet."""
+    folder = target.parent / "tables"
+    folder.mkdir(parents=True, exist_ok=True)
+    target.write_text(html(report), "utf-8")
+    target.with_suffix(".md").write_text(markdown(report), "utf-8")
+    matrix = pl.concat([setting.design for setting in report.settings] or [pl.DataFrame()], how="diagonal_relaxed")
+    matrix.write_parquet(target.parent / "design.parquet")
+    for table in report.tables():
+        (folder / f"{table.name}.tex").write_text(table.latex(), "utf-8")
 
-    `half` is null for a single seed: one run says nothing about the spread.
+
+def html(report: Report) -> str:
+    """The page."""
+    environment = jinja2.Environment(loader=jinja2.PackageLoader("analysis", "."), autoescape=True, trim_blocks=True)
+    return environment.get_template("page.html.jinja").render(report=report)
+
+
+def markdown(report: Report) -> str:
+    """The page's text and tables, without its figures."""
+    lines = [f"# {report.title}", *([f"> {report.sandbox}"] if report.sandbox else ())]
+    for study in report.studies:
+        lines += [f"## {study.name}: {study.question}", f"Hypothesis: {study.hypothesis}"]
+        lines += [f"> {warning}" for warning in study.warnings]
+        lines.append("\n".join(f"- {name}: {value}" for name, value in study.design.items()))
+        for setting in study.settings:
+            lines += [f"### {setting.title}", "\n".join(f"- **{said.kind}**: {said.sentence}" for said in setting.answers)]
+            for part in setting.sections:
+                lines += [f"#### {part.title}", part.text, part.why_not]
+                lines += [figure.caption + "\n\n" + figure.table.markdown() for figure in part.figures]
+                lines += [table.markdown() for table in part.tables]
+    lines += ["## Provenance", "\n".join(f"- {line}" for line in report.provenance)]
+    return "\n\n".join(line for line in lines if line) + "\n"
+
+
+def _study(store: Store, name: str, rows: pl.DataFrame, kept: Mapping[str, Any] | None) -> StudyReport:
+    """A study's part. `kept`: what its last run wrote of it, None where no run has ended."""
+    if kept is None:
+        kept = {"question": f"{name}: no run of this study has ended yet, so its question is not known here.", "hypothesis": "–"}
+    inside = asked(kept["axes"]) if "axes" in kept else pl.lit(True)
+    wanted, other = rows.filter(inside), rows.filter(~inside)
+    power = _power(name, kept) if "axes" in kept else None
+    settings = [_setting(store, power, name, *key, part) for key, part in wanted.group_by(KEYS, maintain_order=True)]
+    return StudyReport(
+        name, kept["question"], kept["hypothesis"], _design(kept), [*kept.get("warnings", ()), *_mixed(wanted), *_others(other)], settings
+    )
+
+
+def _power(name: str, kept: Mapping[str, Any]) -> pl.DataFrame | None:
+    """The power of the study's design, None where the study is none any more (a language that the table has lost, say)."""
+    try:
+        return design.power(Study(name=name, question=kept["question"], hypothesis=kept["hypothesis"], **kept["axes"]))
+    except StudyError:
+        return None
+
+
+def asked(axes: Mapping[str, Sequence[Any]]) -> pl.Expr:
+    """Whether a row is of a cell that the axes ask for, as `engine.graph.expand` makes cells of them.
+
+    The rest of the store is of earlier requests, and maybe of other recipes.
     """
-    keys = ["method", "sources", "target", "volume"]
-    table = rows.group_by(keys).agg(
-        pl.len().alias("seeds"), pl.col("f1").mean().alias("mean"), pl.col("f1").std().alias("sd"),
-        pl.col("gain").mean(), pl.col("source_f1").mean(), pl.col("collapsed").sum(),
-    ).sort(keys)  # fmt: skip
-    half = [_half(sd, seeds) for sd, seeds in zip(table["sd"], table["seeds"], strict=True)]
-    return table.with_columns(pl.Series("half", half, dtype=pl.Float64))
+    methods, sources = set(axes["methods"]), pl.col("sources").list.join("+").is_in(axes["sources"])
+    names = [form for name in axes["model"] for form in (name.partition("@")[0], Path(name).name)]
+    direct = "direct" in methods or ("teacher-student" in methods and 0 in axes["volumes"])
+    student = sources & pl.col("volume").is_in(axes["volumes"])
+    by_method = (
+        ((pl.col("method") == "in-language") & (sources | ("in-language" in methods)))
+        | ((pl.col("method") == "direct") & sources & direct)
+        | ((pl.col("method") == "teacher-student") & student & ("teacher-student" in methods))
+    )
+    form = pl.col("form").is_in(axes["form"]) if axes["form"] else pl.lit(True)
+    return (
+        by_method & form & pl.col("dataset").is_in(axes["dataset"]) & pl.col("model").is_in(names)
+        & pl.col("target").is_in(axes["targets"]) & pl.col("seed").is_in(axes["seeds"])
+    )  # fmt: skip
 
 
-def _half(sd: float | None, seeds: int) -> float | None:
-    return None if sd is None else float(student_t.ppf(0.975, seeds - 1)) * sd / math.sqrt(seeds)
+def _design(kept: Mapping[str, Any]) -> dict[str, str]:
+    shown = {name: ", ".join(map(str, values)) for name, values in kept.get("axes", {}).items() if values}
+    if "plan" in kept:
+        counts = kept["plan"]
+        states = ", ".join(f"{counts[state]} {state}" for state in ("done", "failed", "missing", "stale"))
+        shown["cells"] = f"{counts['cells']} ({states}) from {counts['steps']} steps"
+    return shown
 
 
-def _group(key: tuple[Any, ...], rows: pl.DataFrame) -> dict[str, Any]:
-    study, dataset, model, form = key
-    table = summarize(rows)
-    columns = ["method", "sources", "target", "volume", "F1", "± 95%", "gain over teacher", "source F1", "seeds", "collapsed"]
-    body = [
-        [
-            _text(row["method"]), _text("+".join(row["sources"])), _text(row["target"]), _number(row["volume"], 0),
-            _number(row["mean"]), _number(row["half"]), _number(row["gain"]), _number(row["source_f1"]),
-            _number(row["seeds"], 0), _number(row["collapsed"], 0),
-        ]
-        for row in table.iter_rows(named=True)
-    ]  # fmt: skip
-    return {
-        "title": f"{study}: {model} ({form}) on {dataset}",
-        "alt": f"Span F1 against the volume of unlabeled target text, {model} on {dataset}; the numbers are in the table.",
-        "figure": _curves(table),
-        "columns": columns,
-        "rows": body,
-    }
+def _mixed(rows: pl.DataFrame) -> list[str]:
+    """A warning where cells that are compared were trained by different recipes."""
+    found = []
+    for (*setting, method), part in rows.filter(pl.col("status") == "done").group_by([*KEYS, "method"], maintain_order=True):
+        recipes = part.select("updates", "recipe_version").unique().sort("updates").rows()
+        if len(recipes) > 1:
+            said = "; ".join(f"{updates:,} updates (recipe version {version})" for updates, version in recipes)
+            found.append(f"The cells of {method} ({' '.join(setting)}) were not all trained alike: {said}. Run the study again.")
+    return found
 
 
-def _curves(table: pl.DataFrame) -> str:
-    """Return a PNG (base64) with one curve a source set and target."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 5), dpi=120)
-    transfer = table.filter(pl.col("method") != "in-language").sort("volume")
-    for number, ((sources, target), curve) in enumerate(transfer.group_by(["sources", "target"], maintain_order=True)):
-        color = f"C{number % 10}"
-        half = [0.0 if value is None else value for value in curve["half"]]
-        label = f"{'+'.join(sources)} → {target}"
-        axes.errorbar(curve["volume"], curve["mean"], yerr=half, marker="o", capsize=3, color=color, label=label)
-        for ceiling in table.filter((pl.col("method") == "in-language") & (pl.col("target") == target))["mean"]:
-            axes.axhline(ceiling, color=color, linestyle="--", linewidth=0.8)
-    volumes = sorted(set(transfer["volume"]))
-    axes.set_xscale("symlog", linthresh=100)
-    axes.set_xlim(-20, 1.3 * max([100, *volumes]))
-    axes.set_xticks(volumes, [f"{volume:,}" for volume in volumes])
-    axes.minorticks_off()
-    axes.set_xlabel("unlabeled target sentences")
-    axes.set_ylabel("span F1 (test)")
-    axes.set_ylim(0, 1)
-    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
-    image = io.BytesIO()
-    figure.savefig(image, format="png", bbox_inches="tight")
-    pyplot.close(figure)
-    return base64.b64encode(image.getvalue()).decode()
+def _others(rows: pl.DataFrame) -> list[str]:
+    if rows.is_empty():
+        return []
+    targets = ", ".join(sorted(set(rows["target"])))
+    return [(
+        f"The store has {len(rows)} more cells of this study (targets {targets}), of earlier requests and maybe of other recipes. "
+        "They are left out here. Run the study with them to have them in: what is done is not done again."
+    )]  # fmt: skip
 
 
-def _failed(whole: pl.DataFrame) -> list[str]:
-    rows = whole.filter(pl.col("status") == "failed").iter_rows(named=True)
-    return [
-        f"{row['method']} {'+'.join(row['sources'])} → {row['target']} volume {row['volume']} seed {row['seed']}: "
-        f"{row['error']}"
-        for row in rows
-    ]
+def _setting(
+    store: Store, power: pl.DataFrame | None, study: str, dataset: str, model: str, form: str, rows: pl.DataFrame
+) -> Setting:
+    cells = Cells("-".join([study, dataset, model.rpartition("/")[2], form]), rows, store)
+    return Setting(
+        cells.name, f"{model} ({form}) on {dataset}", answers.answer(cells, power),
+        [sections.section(*part, cells) for part in SECTIONS], _matrix(cells),
+    )  # fmt: skip
 
 
-def _plan(counts: dict[str, int]) -> str:
-    states = ", ".join(f"{counts[state]} {state}" for state in ("done", "failed", "missing", "stale"))
-    return f"{counts['cells']} cells ({states}) from {counts['steps']} steps."
+def _matrix(cells: Cells) -> pl.DataFrame:
+    try:
+        return cells.design.frame
+    except SprachbundError:  # the sections say why
+        return pl.DataFrame()
 
 
 def _provenance(store: Store, done: pl.DataFrame) -> list[str]:
@@ -189,8 +252,9 @@ def _provenance(store: Store, done: pl.DataFrame) -> list[str]:
     seconds = sum(record["figures"]["seconds"] for record in records)
     lines = [
         f"store: {store.address}",
-        f"last row: {done['finished'].max()}",
-        f"training: {seconds:.0f} s in all, for {len(records)} models",
+        f"last row: {done['finished'].max():%Y-%m-%d %H:%M} UTC; recipe versions "
+        + ", ".join(map(str, sorted(set(done["recipe_version"].drop_nulls())))),
+        f"training: {seconds:,.0f} s in all, for {len(records)} models",
     ]
     kept = {}
     for record in records:
@@ -198,14 +262,6 @@ def _provenance(store: Store, done: pl.DataFrame) -> list[str]:
         versions = ", ".join(f"{name} {version}" for name, version in origin["versions"].items() if version)
         kept[f"{origin['machine']}; Python {origin['python']}; {versions}; git {origin['git']}"] = None
     return lines + list(kept)
-
-
-def _text(value: str) -> dict[str, Any]:
-    return {"text": value, "number": False}
-
-
-def _number(value: float | None, digits: int = 3) -> dict[str, Any]:
-    return {"text": "–" if value is None else f"{value:.{digits}f}", "number": True}
 
 
 if __name__ == "__main__":

@@ -130,8 +130,8 @@ def distances(codes: Sequence[str], metric: str = "angular") -> pl.DataFrame:
     return pl.DataFrame(columns).fill_nan(None)
 
 
-def matrices(codes: Sequence[str], metric: str = "angular") -> dict[str, Distance]:
-    """Every distance of DISTANCES between `codes`, in their order.
+def matrices(codes: Sequence[str], metric: str = "angular", names: Sequence[str] = DISTANCES) -> dict[str, Distance]:
+    """The distances of `names` between `codes`, in their order.
 
     - syntactic (103 features), phonological (28), inventory (158), featural (these 289) and morphological (9 of the
       syntactic: WALS chapters 23-27, see MORPHOLOGY): `pairwise` on the features that both languages have, as URIEL+
@@ -151,12 +151,15 @@ def matrices(codes: Sequence[str], metric: str = "angular") -> dict[str, Distanc
     Raises StudyError for an unknown code or metric, DataError where lang2vec is not installed.
     """
     languages = _real(codes)
-    names, vectors = _vectors(languages)
+    features, vectors = _vectors(languages)
+    others = {"genetic": _genetic, "geographic": _geographic}  # each reads a table of its own
     result = {}
-    for name, prefixes in FEATURE_SETS.items():
-        chosen = [feature.startswith(prefixes) for feature in names]
-        result[name] = pairwise(vectors[:, chosen], metric)
-    result |= {"genetic": _genetic(languages), "geographic": _geographic(languages)}
+    for name in names:
+        if name in others:
+            result[name] = others[name](languages)
+        else:
+            chosen = [feature.startswith(FEATURE_SETS[name]) for feature in features]
+            result[name] = pairwise(vectors[:, chosen], metric)
     same = np.array([[a == b for b in languages] for a in languages], dtype=bool).reshape(len(codes), len(codes))
     return {name: Distance(np.where(same, 0.0, values), coverage) for name, (values, coverage) in result.items()}
 

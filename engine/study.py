@@ -83,6 +83,11 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     for line in [f"{study.name}: {study.question}", *warnings, *summary(plan, on_gpu)]:
         console.print(line, markup=False, soft_wrap=True)
     if options.plan:
+        # The one look that the engine takes at the analysis, and only its command line does
+        from analysis.design import lines
+
+        for line in lines(study):
+            console.print(line, markup=False, soft_wrap=True)
         return 0
     if plan.open:
         _execute(plan, study, store, options, console)

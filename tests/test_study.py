@@ -76,6 +76,7 @@ def test_one_more_target_adds_only_its_steps(study: Path, out: Path) -> None:
     assert "8 cells: 4 done, 0 failed, 4 missing" in run.stdout
     # the pretraining and the teacher are there: one in-language model, the labels, two students, and the scores of four models
     assert "8 to run: 1 finetune, 2 distill, 1 label, 4 evaluate" in run.stdout
+    assert "power: 2 languages are too few" in run.stdout
 
 
 def test_a_changed_recipe_makes_its_cells_stale(study: Path, out: Path) -> None:
@@ -182,7 +183,8 @@ def test_the_report_says_what_the_sandbox_is(out: Path) -> None:
     )
     page = Path(run.stdout.strip().removeprefix("report: ")).read_text("utf-8")
     assert "no evidence about real languages" in page
-    assert "data:image/png;base64," in page and "x-nld" in page and "Does it run?" in page
+    assert "Student minus teacher: x-eng → x-nld" in page  # from the sentences
+    assert "<svg" in page and "x-nld" in page and "Does it run?" in page
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,115 @@
+"""What a study's results say of the hypotheses that its axes can test: one sentence each.
+
+The hypotheses are those whose power `analysis.design` quotes before the study runs, with the same tests (of `analysis.contrast`
+and `analysis.diversity`); what follows from an estimate, `analysis.verdict` says.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from analysis import contrast
+from analysis.design import DISTANCE, Assumptions
+from analysis.diversity import diversity
+from analysis.sections import DRAWS, Cells
+from analysis.verdict import SANDBOX, Verdict, verdict
+from engine.errors import DataError, SprachbundError
+
+SMALLEST = Assumptions().smallest
+UNIT = f"F1 per standard deviation of {DISTANCE} distance"
+
+Estimate = Mapping[str, Any]  # estimate, low, high, p
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """`name`: as `analysis.design.power` has it. `direction`: 1 or -1. `test` raises where the cells do not allow it."""
+
+    name: str
+    claim: str
+    direction: int
+    test: Callable[[], Estimate]
+
+
+def answer(cells: Cells, power: pl.DataFrame | None) -> list[Verdict]:
+    """Return a verdict on each hypothesis, p values corrected for all of them (Holm). One that cannot be tested says why.
+
+    `power`: that of the study's design, None where the design is not known.
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    asked = list(hypotheses(cells))
+    found = [_tried(hypothesis) for hypothesis in asked]
+    known = [estimate["p"] for estimate in found if not isinstance(estimate, SprachbundError)]
+    corrected = iter(multipletests(known, method="holm")[1] if known else ())
+    planned = {} if power is None else {row["hypothesis"]: row for row in power.iter_rows(named=True)}
+    return [
+        Verdict("cannot tell", f"{hypothesis.claim}: cannot tell. {estimate}") if isinstance(estimate, SprachbundError)
+        else _said(cells, hypothesis, estimate, next(corrected), planned.get(hypothesis.name, {}))
+        for hypothesis, estimate in zip(asked, found, strict=True)
+    ]  # fmt: skip
+
+
+def hypotheses(cells: Cells) -> Iterator[Hypothesis]:
+    """Those that the cells' methods, volumes and source sets are about."""
+    methods, volumes = set(cells.rows["method"]), {volume for volume in cells.rows["volume"] if volume}
+    if len(volumes) > 1:
+        claim = "Students score higher with more unlabeled text (F1 per tenfold text)"
+        yield Hypothesis("rise with volume", claim, 1, lambda: _mean(_rises(cells), "rise"))
+    if {"direct", "teacher-student"} <= methods:
+        claim = f"Students with {cells.largest:,} unlabeled sentences score above their teachers (F1)"
+        yield Hypothesis("gain over the teacher", claim, 1, lambda: _mean(cells.of("teacher-student"), "gain"))
+    if "direct" in methods:
+        claim = f"Direct transfer falls with distance ({UNIT})"
+        yield Hypothesis("F1 falls with distance", claim, -1, lambda: _slope(cells.of("direct"), "f1"))
+    if "teacher-student" in methods:
+        claim = f"The gain over the teacher falls with distance ({UNIT})"
+        yield Hypothesis("the gain falls with distance", claim, -1, lambda: _slope(cells.of("teacher-student"), "gain"))
+    if (cells.rows["n_sources"] > 1).any():
+        claim = "Diverse sources help, at the same distance to the target (F1 per standard deviation of their mean distance)"
+        yield Hypothesis("diverse sources help", claim, 1, lambda: _diversity(cells))
+
+
+def _tried(hypothesis: Hypothesis) -> Estimate | SprachbundError:
+    try:
+        return hypothesis.test()
+    except SprachbundError as error:
+        return error
+
+
+def _said(cells: Cells, hypothesis: Hypothesis, found: Estimate, p: float, planned: Mapping[str, Any]) -> Verdict:
+    transfer = cells.points.filter(pl.col("method") != "in-language")
+    languages = max((set(transfer[role]) for role in ("source", "target")), key=len)
+    said = verdict(
+        hypothesis.claim, found["estimate"], found["low"], found["high"], p, direction=hypothesis.direction, smallest=SMALLEST,
+        languages=languages, power=planned.get("power"), detectable=planned.get("detectable"),
+    )  # fmt: skip
+    return Verdict(said.kind, said.sentence.removesuffix(SANDBOX).rstrip())  # the report's first line says it for all
+
+
+def _rises(cells: Cells) -> pl.DataFrame:
+    """By pair, the slope of a student's F1 on log10 of its volume."""
+    students = cells.design.frame.filter(pl.col("method") == "teacher-student").with_columns(x=pl.col("volume").log10())
+    slope = pl.cov("x", "f1") / pl.col("x").var()
+    table = students.group_by("source", "target", maintain_order=True).agg(slope.alias("rise")).drop_nulls("rise").fill_nan(None)
+    if table.is_empty():
+        raise DataError("no pair has students at two volumes.")
+    return table.drop_nulls("rise")
+
+
+def _mean(frame: pl.DataFrame, outcome: str) -> Estimate:
+    known = frame.drop_nulls(outcome).with_columns(all=pl.lit("all"))
+    return contrast.paired(known, outcome, "all", draws=DRAWS).row(0, named=True)
+
+
+def _slope(frame: pl.DataFrame, outcome: str) -> Estimate:
+    known = frame.drop_nulls([outcome, DISTANCE]).with_columns(x=pl.col(DISTANCE) / pl.col(DISTANCE).std())
+    return contrast.degradation(known, outcome, "x", "method", draws=DRAWS).row(0, named=True)
+
+
+def _diversity(cells: Cells) -> Estimate:
+    row = diversity(cells.of("direct").with_columns(pl.col("source").str.split("+").alias("sources"))).row(0, named=True)
+    scale = row["per_sd"] / row["estimate"]
+    return {"p": row["p"]} | {name: scale * row[name] for name in ("estimate", "low", "high")}

@@ -1,0 +1,237 @@
+"""What a study can find, before it runs: the power for each hypothesis, by simulation from the study's axes.
+
+It draws tables in which nothing is planted, with spreads between languages as in published tables, and asks the
+functions that the report uses (`analysis.contrast`, `analysis.diversity`) how wide their intervals are for these
+sources, targets and seeds. They are linear in the outcome, so an effect moves estimate and interval alike, and one set
+of tables gives the power for every effect.
+
+`python -m engine.study FILE --plan` quotes it, so it imports nothing slow. `python -m analysis.design DIR` computes
+the assumed spreads anew from a folder with the published tables.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from analysis.contrast import interval, mean, slope
+from analysis.diversity import jackknife, source_sets, spread
+from analysis.pairs import FEWEST, Pairs
+from engine.spec import Study
+
+POWER = 0.8
+DISTANCE = "featural"
+
+Planned = list[tuple[tuple[str, ...], str]]  # source sets and targets
+Test = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # (n, tables) -> estimates, half widths of 95% intervals
+
+
+class Spread(NamedTuple):
+    """Standard deviations between sources, between targets, and between pairs beyond these."""
+
+    source: float
+    target: float
+    pair: float
+
+
+class Assumptions(NamedTuple):
+    """How far outcomes spread where nothing is planted, and the smallest effects worth finding. F1 is from 0 to 1.
+
+    `f1`: of direct transfer; the 63 pairs of MasakhaNER in beukman2023_masakhaner1_zero_shot.csv, base model. `gain`:
+    of one system over another on the same pair; there, of the model adapted to Swahili over the base model. No
+    published table has gains of students by pair; those of Wu et al. 2020 spread by .005, over three near languages.
+    `rise`: of F1 per tenfold volume; labeled sentences of WikiANN by target, in sumeval2022_scores.csv. `seed`: of runs
+    that differ in their seed; the models of masakhaner2_in_language_seeds.csv, runs below .5 left out. `published`
+    computes them.
+    """
+
+    f1: Spread = Spread(0.064, 0.097, 0.078)
+    gain: Spread = Spread(0.042, 0.031, 0.046)
+    rise: Spread = Spread(0.0, 0.018, 0.0)
+    seed: float = 0.0077
+    smallest: float = 0.01
+
+
+class Hypothesis(NamedTuple):
+    """What is asked of some pairs. `outcome`: its spread. `noise`: the standard deviation that seeds leave in a
+    mean."""
+
+    name: str
+    unit: str
+    pairs: Planned
+    outcome: Spread
+    noise: float
+    test: Test
+
+
+def power(study: Study, assumed: Assumptions | None = None, random_state: int = 0) -> pl.DataFrame:
+    """What the study would find, a row per hypothesis that its axes allow.
+
+    Columns: hypothesis, unit (of the effect), smallest (the effect worth finding), power (the probability that the
+    interval excludes zero where the effect is so large), detectable (the effect with a power of .8), pairs, languages,
+    seeds. Power and detectable are null with fewer than four languages. For one model and dataset, without a correction
+    for several hypotheses; by some hundred tables, so +-.03.
+    """
+    assumed, rng, rows = assumed or Assumptions(), np.random.default_rng(random_state), []
+    for asked in _hypotheses(study, assumed, rng):
+        row = {"hypothesis": asked.name, "unit": asked.unit, "smallest": assumed.smallest}
+        row |= {"power": None, "detectable": None}
+        if (languages := _pairs(asked.pairs).units) >= FEWEST:
+            estimate, half = asked.test(_tables(asked, rng))
+            needed = half - estimate  # an effect above it moves the interval off zero
+            row |= {"power": float((needed < assumed.smallest).mean()), "detectable": float(np.quantile(needed, POWER))}
+        rows.append(row | {"pairs": len(asked.pairs), "languages": languages, "seeds": len(study.seeds)})
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def lines(study: Study) -> list[str]:
+    """The power as text, for --plan; nothing where the study transfers nothing."""
+    found = power(study)
+    if found.is_empty():
+        return []
+    if (languages := found["languages"].max()) < FEWEST:
+        return [f"power: {languages} languages are too few to say anything of languages in general; it takes {FEWEST}"]
+    head = f"power with {len(study.seeds)} seeds, if scores spread as in published tables (analysis/design.py):"
+    return [head, *map(_line, found.iter_rows(named=True))]
+
+
+def _line(row: dict[str, Any]) -> str:
+    where = f"  {row['hypothesis']} ({row['pairs']} pairs, {row['languages']} languages):"
+    if row["power"] is None:
+        return f"{where} cannot tell"
+    effect = f"finds {row['detectable']:.3f} {row['unit']} with probability {POWER}"
+    return f"{where} {effect}, {row['smallest']} with {row['power']:.2f}"
+
+
+def _hypotheses(study: Study, assumed: Assumptions, rng: np.random.Generator) -> Iterator[Hypothesis]:
+    pairs = [(codes, target) for codes in study.sources for target in study.targets if target not in codes]
+    if not pairs or set(study.methods) == {"in-language"}:
+        return
+    noise = assumed.seed / np.sqrt(len(study.seeds))
+    students = "teacher-student" in study.methods and max(study.volumes) > 0
+    if students:
+        of_means = _test(pairs, mean, 1, rng)
+        yield Hypothesis("gain over the teacher", "F1", pairs, assumed.gain, np.sqrt(2) * noise, of_means)
+        if len(study.volumes) > 2:
+            of_rise = noise / (np.log10(np.array(study.volumes) + 1).std() * np.sqrt(len(study.volumes)))
+            yield Hypothesis("rise with volume", "F1 per tenfold", pairs, assumed.rise, of_rise, of_means)
+    described = source_sets(*zip(*pairs, strict=True), DISTANCE)
+    near = described["to_target"]
+    placed = [pair for pair, known in zip(pairs, near.is_not_null(), strict=True) if known]
+    x = near.drop_nulls().to_numpy()
+    if len(placed) > 2 and x.std() > 0:
+        test = _test(placed, lambda weights: slope(weights, x / x.std()), 2, rng)
+        yield Hypothesis("F1 falls with distance", "F1 per sd", placed, assumed.f1, noise, test)
+        if students:
+            of_gain = np.sqrt(2) * noise
+            yield Hypothesis("the gain falls with distance", "F1 per sd", placed, assumed.gain, of_gain, test)
+    several = described.select((pl.col("n_sources") > 1) & pl.col("log_determinant").is_not_null()).to_series()
+    sets = [pair for pair, known in zip(pairs, several, strict=True) if known]
+    if len(sets) > 2:
+        coefficients = jackknife(described.filter(several), "mean_distance", *map(list, zip(*sets, strict=True)))
+        per_sd = np.sqrt(len(sets) * (coefficients[0] @ coefficients[0]))  # as `analysis.diversity` has it
+        if np.isfinite(coefficients).all():
+            yield Hypothesis(
+                "diverse sources help", "F1 per sd", sets, assumed.f1, noise,
+                lambda outcomes: spread(coefficients @ outcomes / per_sd)[:2],
+            )  # fmt: skip
+
+
+def _test(
+    planned: Planned, linear: Callable[[np.ndarray], np.ndarray], coefficients: int, rng: np.random.Generator
+) -> Test:
+    """The test that `analysis.contrast` makes of these pairs."""
+    table = _pairs(planned)
+
+    def test(outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        estimate = (linear(np.ones((1, len(planned)))) @ outcomes)[0]
+        drawn = [linear(weights) @ outcomes for weights in table.weights(_size(len(planned)), rng)]
+        low, high, _ = interval(estimate, np.concatenate(drawn), table.units, coefficients)
+        return estimate, (high - low) / 2
+
+    return test
+
+
+def _tables(asked: Hypothesis, rng: np.random.Generator) -> np.ndarray:
+    """Outcomes, (n, tables), in which nothing is planted. A source set's effect is the mean of its languages'."""
+    pairs, tables = _pairs(asked.pairs), _size(len(asked.pairs))
+    members = [name.split("+") for name in pairs.languages]
+    codes = sorted({code for names in members for code in names})
+    shares = np.array([[(code in names) / len(names) for code in codes] for names in members])
+    of_sources = shares @ rng.normal(0, asked.outcome.source, (len(codes), tables))
+    of_targets = rng.normal(0, asked.outcome.target, (len(members), tables))
+    own = rng.normal(0, np.hypot(asked.outcome.pair, asked.noise), (len(asked.pairs), tables))
+    return of_sources[pairs.source] + of_targets[pairs.target] + own
+
+
+def _pairs(planned: Planned) -> Pairs:
+    names = [("+".join(codes), target) for codes, target in planned]
+    languages = tuple(sorted({name for pair in names for name in pair}))
+    place = {name: number for number, name in enumerate(languages)}
+    source, target = (np.array([place[name] for name in role]) for role in zip(*names, strict=True))
+    return Pairs(np.zeros(len(names)), np.zeros((len(names), 0)), (), source, target, languages)
+
+
+def _size(pairs: int) -> int:
+    """Tables, and bootstrap draws: fewer where there are many pairs, so that --plan stays quick."""
+    return int(np.clip(np.sqrt(1e8 / pairs), 100, 400))
+
+
+def published(folder: Path) -> Assumptions:
+    """The assumptions as the published tables in a folder have them."""
+    scores = pl.read_csv(folder / "beukman2023_masakhaner1_zero_shot.csv").filter(
+        (pl.col("source") != pl.col("target")) & (pl.col("source") != "base")
+    )
+    wide = scores.pivot("start_model", index=["source", "target"], values="f1")
+    runs = pl.read_csv(folder / "masakhaner2_in_language_seeds.csv").filter(pl.col("f1") > 0.5)
+    by_seed = runs.group_by("lang", "model").agg(pl.col("f1").var())["f1"].drop_nulls().mean()
+    return Assumptions(
+        f1=components(wide["source"], wide["target"], wide["base"] / 100),
+        gain=components(wide["source"], wide["target"], (wide["swa"] - wide["base"]) / 100),
+        rise=Spread(0.0, _rises(folder).std(), 0.0),
+        seed=float(np.sqrt(by_seed)),
+    )
+
+
+def components(source: pl.Series, target: pl.Series, outcome: pl.Series) -> Spread:
+    """Standard deviations by source, target and pair, of pairs in any incomplete table.
+
+    Half the mean squared difference of two pairs is the variance of all in which they differ. 0 where noise makes a
+    variance negative.
+    """
+    half = (outcome.to_numpy()[:, None] - outcome.to_numpy()) ** 2 / 2
+    same_source, same_target = (role.to_numpy()[:, None] == role.to_numpy() for role in (source, target))
+    of_all = half[~same_source & ~same_target].mean()
+    of_target, of_source = half[same_source & ~same_target].mean(), half[~same_source & same_target].mean()
+    parts = np.array([of_all - of_target, of_all - of_source, of_target + of_source - of_all])
+    return Spread(*(float(value) for value in np.sqrt(np.maximum(parts, 0))))
+
+
+def _rises(folder: Path) -> pl.Series:
+    """The slope of WikiANN F1 on log10(n + 1) for each target that was among its own sources at several n."""
+    configs = pl.read_csv(folder / "sumeval2022_configs.csv").filter(pl.col("task") == "WikiANN")
+    scores = pl.read_csv(folder / "sumeval2022_scores.csv").join(configs, on="config")
+    own = [
+        dict(part.split(":") for part in pivots.split()).get(target, 0)
+        for pivots, target in scores.select("pivots", "target").rows()
+    ]
+    known = scores.with_columns(x=np.log10(np.array(own, dtype=float) + 1)).filter(pl.col("x").n_unique().over("target") > 1)
+    return known.group_by("target").agg(rise=pl.cov("x", "score") / pl.col("x").var())["rise"]
+
+
+def main(arguments: list[str]) -> int:
+    """Print the assumed spreads beside those of the tables in a folder."""
+    if len(arguments) != 1 or not Path(arguments[0], "sumeval2022_configs.csv").is_file():
+        print("usage: python -m analysis.design DIR, the folder with sumeval2022_configs.csv and others", file=sys.stderr)
+        return 2
+    there, assumed = published(Path(arguments[0])), Assumptions()
+    for name, value in assumed._asdict().items():
+        print(f"{name}: assumed {value}, in the tables {getattr(there, name)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

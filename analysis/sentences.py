@@ -1,0 +1,97 @@
+"""One model against another on the same sentences: a paired bootstrap from the counts that evaluations keep."""
+
+from itertools import product
+
+import numpy as np
+import polars as pl
+
+from engine.errors import DataError, StoreError
+from engine.fingerprint import fingerprint
+from engine.store import Store
+
+COUNTS = ["tp", "fp", "fn"]
+CHUNK = 2_000_000
+
+
+def bootstrap(
+    first: np.ndarray, second: np.ndarray, draws: int = 10_000, random_state: int = 0
+) -> dict[str, float]:
+    """F1 of the second minus F1 of the first on n sentences, from (n, 3) counts of true and false positives and misses.
+
+    Returns estimate, low, high (95% percentiles), p (two-sided: twice the share of draws on the other side of zero;
+    Koehn 2004). A draw gives each sentence an exponential weight, the same for both, so what is hard for both does not
+    count. It speaks of these two models on more sentences like these: not of other seeds, and not of other languages.
+
+    Raises DataError for counts of other shapes or numbers of entities: then the sentences are not the same.
+    """
+    first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    if first.shape != second.shape or first.shape[1:] != (3,) or not len(first):
+        raise DataError(f"counts of shape {first.shape} and {second.shape}: give (sentences, 3), for the same sentences.")
+    other = np.flatnonzero(first[:, 0] + first[:, 2] != second[:, 0] + second[:, 2])
+    if len(other):
+        raise DataError(
+            f"sentence {other[0]} has {first[other[0], [0, 2]].sum():.0f} entities for one model and "
+            f"{second[other[0], [0, 2]].sum():.0f} for the other: they were not scored on the same test split."
+        )
+    rng, drawn = np.random.default_rng(random_state), []
+    while sum(map(len, drawn)) < draws:
+        size = min(max(1, CHUNK // len(first)), draws - sum(map(len, drawn)))
+        weights = rng.standard_exponential((size, len(first)))
+        drawn.append(_f1(weights @ second) - _f1(weights @ first))
+    differences = np.concatenate(drawn)
+    low, high = np.quantile(differences, [0.025, 0.975])
+    estimate = float(_f1(second.sum(axis=0)) - _f1(first.sum(axis=0)))
+    beyond = min((differences <= 0).mean(), (differences >= 0).mean())
+    p = min(1.0, 2 * max(float(beyond), 1 / draws))
+    return {"estimate": estimate, "low": float(low), "high": float(high), "p": p}
+
+
+def counts(store: Store, artifact: str) -> np.ndarray:
+    """The (sentences, 3) counts of an evaluation, in the test split's order."""
+    with store.fetch(artifact) as folder:
+        table = pl.read_parquet(folder / "sentences.parquet", columns=["sentence", *COUNTS])
+    return table.sort("sentence").select(COUNTS).to_numpy()
+
+
+def evaluations(store: Store) -> dict[str, str]:
+    """The evaluation that holds a cell's sentences, by the `fingerprint` of its rows in the results table.
+
+    A row's fingerprint stands for the evaluations it was made of (`engine.graph.CellWork`): this makes every one that
+    the store's evaluations allow.
+    """
+    names = store.artifacts()
+    records = {name: store.record(name) for name in names if name.startswith("evaluate-")}
+    scored: dict[tuple[str, str], list[str]] = {}
+    for name, record in records.items():
+        scored.setdefault((record["needs"]["model"], record["recipe"]["data"]["language"]), []).append(name)
+    found = {}
+    for name, record in records.items():
+        model, language = record["needs"]["model"], record["recipe"]["data"]["language"]
+        teacher = _teacher(store, model) if model.startswith("distill-") else None
+        sources = store.record(teacher or model)["recipe"]["data"]
+        taught = scored.get((teacher, language), []) if teacher else [""]
+        on_sources = [scored.get((teacher or model, split["language"]), []) for split in sources]
+        for parts in product([name], taught, *on_sources):
+            found[fingerprint([part.rpartition("-")[2] for part in parts])] = name
+    return found
+
+
+def _teacher(store: Store, student: str) -> str:
+    return store.record(store.record(student)["needs"]["labels"])["needs"]["teacher"]
+
+
+def compare(store: Store, first: str, second: str, draws: int = 10_000, random_state: int = 0) -> dict[str, float]:
+    """`bootstrap` of two cells, given the fingerprints of their rows. Raises StoreError where one has no sentences."""
+    known = evaluations(store)
+    for stamp in (first, second):
+        if stamp not in known:
+            raise StoreError(
+                f"{store.address}: no evaluation belongs to the fingerprint {stamp}. Is it of a row of this store that is done?"
+            )
+    return bootstrap(counts(store, known[first]), counts(store, known[second]), draws, random_state)
+
+
+def _f1(totals: np.ndarray) -> np.ndarray:
+    """F1 from sums of counts in the last axis; 0 where there is nothing to find and nothing found."""
+    tp, fp, fn = np.moveaxis(totals, -1, 0)
+    return np.divide(2 * tp, 2 * tp + fp + fn, out=np.zeros_like(tp), where=tp + fp + fn > 0)

@@ -1,0 +1,128 @@
+"""Whether the analysis finds what was planted, and only that: simulated tables of language pairs; and how fast it draws."""
+
+import gc
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from multiprocessing import get_context
+
+import numpy as np
+import polars as pl
+from scipy import stats
+
+from analysis.correlate import correlate
+from analysis.mixed import CrossedEffects
+from benchmarks.measure import seconds
+from benchmarks.report import Report
+
+TABLES, DRAWS, EFFECT = 500, 499, -0.5
+LANGUAGES, MANY_DRAWS, FEATURES = 100, 10_000, 7
+COORDINATES = 3
+NAMES = ("distance", "property")
+LOW, HIGH, ALARMS = 0.92, 0.98, 0.07
+SIMULATED = (
+    f"Shares of {TABLES} simulated tables. Their outcome is a distance times an effect, plus a random effect of the source, one "
+    "of the target, and noise of the pair, a third of the remaining variance each. The distance is between languages of "
+    f"{COORDINATES} normal coordinates. The property is the target's alone and has no effect."
+)
+COMPARED = (
+    "By language: the interval of `analysis.correlate` and its permutation test; by row: Fisher's interval and the test that "
+    "take pairs for independent. Bootstrap: quantiles of the weighted bootstrap by language. Model: `analysis.mixed`, the slope "
+    "of the same distance beside the property."
+)
+
+
+@dataclass(frozen=True)
+class Design:
+    """Every source with every target; where `both`, the same languages are sources and targets, and none its own."""
+
+    sources: int
+    targets: int
+    both: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.sources} languages" if self.both else f"{self.sources} sources x {self.targets} targets"
+
+
+DESIGNS = (Design(10, 10, True), Design(20, 20, True), Design(40, 40, True), Design(10, 20), Design(5, 40))
+
+
+def table(design: Design, effect: float, rng: np.random.Generator) -> pl.DataFrame:
+    """Simulate one. `effect`: the correlation of outcome and distance, and the slope: both have variance 1."""
+    source, target = np.divmod(np.arange(design.sources * design.targets), design.targets)
+    if design.both:
+        apart = source != target
+        source, target = source[apart], target[apart]
+    else:
+        target = target + design.sources
+    languages = target.max() + 1
+    places = rng.standard_normal((languages, COORDINATES))
+    chi = stats.chi(COORDINATES, scale=np.sqrt(2))
+    distance = (np.linalg.norm(places[source] - places[target], axis=1) - chi.mean()) / chi.std()
+    of_source, of_target = rng.standard_normal((2, languages))
+    rest = (of_source[source] + of_target[target] + rng.standard_normal(len(source))) / np.sqrt(3)
+    return pl.DataFrame({
+        "source": [f"l{number}" for number in source], "target": [f"l{number}" for number in target],
+        "distance": distance, "property": rng.standard_normal(languages)[target],
+        "f1": effect * distance + np.sqrt(1 - effect**2) * rest,
+    })  # fmt: skip
+
+
+def outcomes(seed: int, design: Design, effect: float) -> dict[str, bool]:
+    """Of one table: whether the intervals of distance cover the effect, and whether the tests find what is there not."""
+    frame = table(design, effect, np.random.default_rng(seed))
+    found = correlate(frame, "f1", NAMES, draws=DRAWS, random_state=seed).filter(pl.col("method") == "pearson")
+    slopes = CrossedEffects().fit(frame, "f1", NAMES).coef_.rename({"p": "slope_p", "low": "slope_low", "high": "slope_high"})
+    distance, alone = found.join(slopes, on="feature", maintain_order="left").iter_rows(named=True)
+    kinds = {"language": "", "bootstrap": "boot_", "row": "row_", "model": "slope_"}
+    result = {f"covered by {by}": distance[f"{kind}low"] <= effect <= distance[f"{kind}high"] for by, kind in kinds.items()}
+    kinds.pop("bootstrap")
+    found_by = {f"{row['feature']} found by {by}": row[f"{kind}p"] <= 0.05 for row in (distance, alone) for by, kind in kinds.items()}
+    return result | found_by
+
+
+def rates(design: Design, effect: float, tables: int = TABLES) -> dict[str, float]:
+    """The shares of so many tables in which each of `outcomes` holds."""
+    # what is imported is not looked at again by the garbage collector, which multipletests calls each time
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"), initializer=gc.freeze) as pool:
+        each = pool.map(partial(outcomes, design=design, effect=effect), range(tables), chunksize=10)
+        return pl.DataFrame(list(each)).mean().row(0, named=True)
+
+
+def run() -> Report:
+    """Simulate all designs, and time the draws."""
+    figures, rows = {}, []
+    for design, effect in product(DESIGNS, (EFFECT, 0.0)):
+        shares = rates(design, effect)
+        figures |= {f"{design}, effect {effect:g}: {name}": share for name, share in shares.items()}
+        rows += _rows(design, effect, shares)
+    for name, value, goal in _speed():
+        figures[name] = value
+        rows.append((name, f"{value:.1f}", "", "", "", goal))
+    return Report("statistics", ("tables", "by language", "bootstrap", "model", "by row", "goal"), rows, figures, (SIMULATED, COMPARED))
+
+
+def _rows(design: Design, effect: float, shares: dict[str, float]) -> Iterator[tuple[str, ...]]:
+    said = f"{design}, " + (f"effect {effect:g}" if effect else "no effect")
+    covered = [f"{shares[f'covered by {by}']:.1%}" for by in ("language", "bootstrap", "model", "row")]
+    yield f"{said}: 95% interval covers", *covered, f"{LOW:.0%}-{HIGH:.0%}"
+    for name in NAMES:
+        if effect and name == "distance":
+            continue
+        by = [f"{shares[f'{name} found by {by}']:.1%}" for by in ("language", "model", "row")]
+        yield f"{said}: false alarms, {name}", by[0], "", *by[1:], f"<= {ALARMS:.0%}"
+
+
+def _speed() -> Iterator[tuple[str, float, str]]:
+    rng = np.random.default_rng(0)
+    names = [f"x{number}" for number in range(FEATURES)]
+    frame = table(Design(LANGUAGES, LANGUAGES, True), 0.0, rng)
+    frame = frame.with_columns(pl.Series(name, rng.standard_normal(len(frame))) for name in names)
+    for chosen in (names[:1], names):
+        what = f"{LANGUAGES} languages, features: {len(chosen)}; {MANY_DRAWS:,} bootstraps and permutations, s"
+        yield what, seconds(lambda chosen=chosen: correlate(frame, "f1", chosen, draws=MANY_DRAWS)), "< 30"
+    many = table(Design(65, 105), EFFECT, rng)
+    yield "65 x 105 languages: the mixed model, s", seconds(lambda: CrossedEffects().fit(many, "f1", NAMES)), ""

@@ -1,0 +1,216 @@
+"""The report: what it says of much, of little and of old data; its files; its page in a browser."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import browser
+import polars as pl
+import pytest
+import synthetic_store
+from browser import Browser
+
+from analysis import report, sections
+from analysis.tables import Table, latex
+from engine.store import Store
+
+KINDS = ("supported", "not supported", "cannot tell")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return synthetic_store.write(tmp_path_factory.mktemp("large"))
+
+
+@pytest.fixture(scope="module")
+def page(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of a store in which every section has something to say, but that without sentences."""
+    file = tmp_path_factory.mktemp("report") / "page.html"
+    assert report.main([store.address, "--to", str(file)]) == 0
+    return file
+
+
+@pytest.fixture(scope="module")
+def window() -> Iterator[Browser]:
+    if not browser.available():
+        pytest.skip(browser.MISSING)
+    with browser.browser() as opened:
+        yield opened
+
+
+@pytest.fixture
+def shown(window: Browser, page: Path) -> Browser:
+    """A browser with the page, on a desk."""
+    window.screen(1280)
+    window.open(page)
+    return window
+
+
+def made(store: Store) -> report.StudyReport:
+    return report.make_report(store).studies[0]
+
+
+def test_every_hypothesis_has_a_verdict_and_every_section_a_figure(page: Path) -> None:
+    text = page.read_text("utf-8")
+    answers = re.findall(r'<li class="([a-z-]+)"><strong>(.*?):</strong>', text)
+    assert len(answers) == 5
+    assert {kind for kind, _ in answers} <= {kind.replace(" ", "-") for kind in KINDS}
+    assert ("supported", "Students score higher with more unlabeled text (F1 per tenfold text)") in answers
+    assert text.count("Not shown:") == 1  # there are no sentences
+    assert text.count("<svg") >= 20
+
+
+def test_the_page_needs_nothing_else(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert not re.findall(r"""(?:src|href)=["'](?!#|data:)[^"']*""", text)
+    assert not re.search(r"@import|url\((?!#)", text)
+
+
+def test_every_figure_has_words_and_its_numbers(page: Path) -> None:
+    figures = re.findall(r"<figure>.*?</figure>", page.read_text("utf-8"), re.DOTALL)
+    assert len(figures) >= 7
+    for figure in figures:
+        assert all(len(alt) > 20 for alt in re.findall(r'<svg [^>]*aria-label="([^"]*)"', figure))
+        assert figure.count("<svg") == len(re.findall(r'<svg [^>]*role="img" aria-label="', figure))
+        assert re.search(r"<details>.*<table.*<td.*</details>", figure, re.DOTALL)
+
+
+def test_collapsed_and_failed_cells_are_shown(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert "2 cells failed, and 1 of" in text
+    assert "RuntimeError: invented, to be shown" in text
+    marks = [re.findall(r">([^<>]*[×c])</text>", panel) for panel in re.findall(r"<svg.*?</svg>", text, re.DOTALL)]
+    assert ["×"] in marks  # direct transfer: none of the runs is there
+    both = next(found for found in marks if len(found) == 2)
+    assert re.fullmatch(r"\.\d\d ×", both[0]) and re.fullmatch(r"\.\d\d c", both[1])  # students: the others are
+    row = re.search(r'id="[^"]*-collapsed".*?<tbody><tr>(.*?)</tr>', text, re.DOTALL)
+    assert row
+    with_it, without = (float(value) for value in re.findall(r">(0\.\d+)<", row[1]))
+    assert with_it < without
+
+
+def test_the_files_beside_the_page(page: Path, store: Store) -> None:
+    words = page.with_suffix(".md").read_text("utf-8")
+    assert "**supported**" in words and "#### Source and target" in words
+    tables = {file.name: file.read_text("utf-8") for file in (page.parent / "tables").glob("*.tex")}
+    assert len(tables) >= 10
+    for text in tables.values():
+        assert text.count(r"\toprule") == text.count(r"\midrule") == text.count(r"\bottomrule") == 1
+        assert len({line.count(" & ") for line in text.splitlines() if line.endswith(r"\\") and "caption" not in line}) == 1
+    design = pl.read_parquet(page.parent / "design.parquet")
+    pairs = len(synthetic_store.SOURCES) * len(synthetic_store.TARGETS) * len(synthetic_store.VOLUMES)
+    assert len(design) == pairs
+    assert {"f1", "gain", "ceiling_share", "syntactic", "syntactic_coverage", "log_volume"} <= set(design.columns)
+
+
+def test_three_languages_tell_nothing_and_say_so(tmp_path: Path) -> None:
+    found = report.make_report(synthetic_store.write(tmp_path, ["x-eng"], ["x-nld", "x-rus", "x-tur"], [0, 100, 400]))
+    (setting,) = found.settings
+    assert len(setting.answers) == 4
+    for answer in setting.answers:
+        assert answer.kind == "cannot tell" and "3 languages" in answer.sentence
+    for part in setting.sections:
+        assert part.figures or part.tables or part.text or part.why_not.removeprefix("Not shown: "), part.title
+    assert setting.sections[0].figures and setting.sections[1].figures
+    assert found.sandbox == report.SANDBOX
+
+
+def test_a_store_in_which_all_failed(tmp_path: Path) -> None:
+    store = synthetic_store.write(tmp_path, ["eng"], ["afr"], [0, 100])
+    for file in (tmp_path / "results").glob("*-cells-*"):
+        file.unlink()
+    found = report.make_report(store)
+    assert "2 cells failed" in report.html(found)
+    assert all(answer.kind == "cannot tell" for answer in found.studies[0].settings[0].answers)
+    assert found.settings[0].design.is_empty()
+
+
+def test_an_empty_store_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main([str(tmp_path)]) == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_cells_of_earlier_requests_are_left_out_and_named(tmp_path: Path) -> None:
+    store = synthetic_store.write(tmp_path, ["eng"], ["afr", "fin", "swa"], [0, 100])
+    store.write_study(synthetic_store.STUDY, synthetic_store.summary(["eng"], ["afr", "fin"], [0, 100], 10))
+    study = made(store)
+    (setting,) = study.settings
+    shown = setting.sections[-1].tables[0].frame
+    assert set(shown["target"]) == {"afr", "fin"}
+    (warning,) = study.warnings
+    assert "9 more cells" in warning and "targets swa" in warning
+
+
+def test_cells_that_were_not_trained_alike_are_named(tmp_path: Path) -> None:
+    store = synthetic_store.write(tmp_path, ["eng"], ["afr", "fin"], [0])
+    row = store.results().filter((pl.col("method") == "direct") & (pl.col("status") == "done")).row(0, named=True)
+    store.write_rows("synthetic", "later", "1" * 12, [row | {"updates": 700, "seed": 2, "target": "fin"}])
+    assert any("350 updates (recipe version 4); 700 updates" in warning for warning in made(store).warnings)
+
+
+def test_one_run_has_no_interval() -> None:
+    rows = pl.DataFrame({"method": ["direct"] * 3, "sources": [["eng"]] * 3, "target": ["afr", "afr", "fin"], "volume": [0] * 3,
+                         "f1": [0.4, 0.6, 0.5], "gain": [None] * 3, "source_f1": [0.9] * 3, "collapsed": [False] * 3},
+                        schema_overrides={"gain": pl.Float64})  # fmt: skip
+    table = sections.summarize(rows).sort("target")
+    assert table["mean"].to_list() == [0.5, 0.5]
+    assert table["half"][1] is None
+    assert table["half"][0] == pytest.approx(12.7062 * 0.141421 / 2**0.5, rel=1e-4)  # t with one degree of freedom
+
+
+def test_latex_prints_what_it_is_given() -> None:
+    assert latex("50% of a_b & c → {d}") == r"50\% of a\_b \& c $\to$ \{d\}"
+    table = Table("name", "A_caption", pl.DataFrame({"who": ["x_y"], "number": [-0.5]}))
+    assert "x\\_y & $-$0.500 \\\\" in table.latex()
+    assert "| x_y | −0.500 |" in table.markdown()
+    assert r"\begin{longtable}" in Table("name", "", pl.DataFrame({"n": list(range(46))})).latex()
+
+
+def test_the_page_opens_without_complaints_and_with_its_figures(shown: Browser) -> None:
+    assert shown.complaints() == []
+    boxes = shown.run("return [...document.querySelectorAll('svg')].map(e => [e.getBBox().width, e.clientWidth, e.clientHeight])")
+    assert len(boxes) >= 20
+    assert all(min(box) > 50 for box in boxes)
+    twice = shown.run("const ids = [...document.querySelectorAll('[id]')].map(e => e.id); return ids.length - new Set(ids).size")
+    assert twice == 0
+
+
+def test_tables_sort(shown: Browser) -> None:
+    script = """
+        const head = [...document.querySelectorAll("table")].find(t => t.id.endsWith("-results")).tHead.rows[0].cells[arguments[0]];
+        head.querySelector("button").click();
+        const rows = [...head.closest("table").tBodies[0].rows];
+        return [head.getAttribute("aria-sort"), rows.map(r => r.cells[arguments[0]].textContent)]"""
+    for order in ("ascending", "descending"):
+        said, texts = shown.run(script, 6)  # the gain, unknown for direct transfer
+        known = [float(text.replace("−", "-")) for text in texts if text != "–"]
+        assert said == order
+        assert texts[-1] == "–" and len(known) > 100 and len(set(known)) > 1
+        assert known == sorted(known, reverse=order == "descending")
+    said, texts = shown.run(script, 2)
+    assert said == "ascending" and texts == sorted(texts)
+    sorted_by = shown.run("return document.querySelectorAll('table[id$=-results] [aria-sort]').length")
+    assert sorted_by == 1
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_never_scrolls_sideways(shown: Browser, width: int) -> None:
+    shown.screen(width)
+    shown.run("for (const e of document.querySelectorAll('details')) e.open = true")
+    assert shown.run("return document.documentElement.scrollWidth") == width
+    smallest = shown.run("""
+        const size = e => parseFloat(getComputedStyle(e).fontSize) * e.ownerSVGElement.clientWidth / e.ownerSVGElement.viewBox.baseVal.width;
+        return Math.min(...[...document.querySelectorAll("svg text")].map(size))""")
+    assert smallest > 8  # px
+
+
+def test_paper_has_no_navigation_and_no_dark(shown: Browser) -> None:
+    look = "const s = getComputedStyle(arguments[0] ? document.querySelector(arguments[0]) : document.body); return s[arguments[1]]"
+    light = shown.run(look, "", "color")
+    shown.developer("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    assert shown.run(look, "", "color") != light
+    shown.developer("Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    assert shown.run(look, "", "color") == light
+    assert shown.run(look, "nav", "display") == "none"
+    assert shown.run(look, "details:not([open])", "display") == "none"
+    shown.developer("Emulation.setEmulatedMedia", media="", features=[])
