@@ -24,7 +24,11 @@ NOTES = (
         "teacher and a student from scratch, text-to-text over the whole vocabulary, labels and evaluation by generate(). The loop "
         "gets the pretrained model as a gift."
     ),
-    "F1 is the mean over seeds, +- their standard deviation. The sandbox's languages are made; nothing here is about real ones.",
+    (
+        "The loop does one of the study's seeds; its time is that of its cells, which cost the same for each seed, times the "
+        "number of seeds. F1 is the mean over seeds, +- their standard deviation; the loop's that of its seed. The sandbox's "
+        "languages are made; nothing here is about real ones."
+    ),
 )
 
 
@@ -38,22 +42,21 @@ def run() -> Report:
         base = next(Path(out, "artifacts").glob("pretrain-*"))
         parts = _parts(Store(out), ours)
         started = time.perf_counter()
+        mine = frame.filter(pl.col("seed") == pl.col("seed").min())
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            scores = list(pool.map(lambda row: _naive(base, row), frame.iter_rows(named=True)))
-        frame = frame.with_columns(naive=pl.Series(scores))
-        baseline = time.perf_counter() - started
-    means = frame.group_by(["method", "target", "volume"], maintain_order=True).agg(
-        pl.col("f1").mean(), pl.col("f1").std().alias("spread"), pl.col("naive").mean(),
-        pl.col("naive").std().alias("naive_spread"),
-    )  # fmt: skip
+            scores = list(pool.map(lambda row: _naive(base, row), mine.iter_rows(named=True)))
+        baseline = (time.perf_counter() - started) * len(frame) / len(mine)
+    keys = ["method", "target", "volume"]
+    means = frame.group_by(keys, maintain_order=True).agg(pl.col("f1").mean(), pl.col("f1").std().alias("spread"))
+    means = means.join(mine.select(*keys, naive=pl.Series(scores)), on=keys, maintain_order="left")
     rows = [["time, s", f"{ours:.0f}", f"{baseline:.0f}"], ["ratio", f"{baseline / ours:.1f}x", ""]]
     for row in means.iter_rows(named=True):
         name = f"F1 {row['method']} {row['target']} {row['volume'] or ''}".strip()
-        rows.append([name, f"{row['f1']:.3f} +-{row['spread']:.3f}", f"{row['naive']:.3f} +-{row['naive_spread']:.3f}"])
+        rows.append([name, f"{row['f1']:.3f} +-{row['spread']:.3f}", f"{row['naive']:.3f}"])
     rows += [[f"of the engine's worker time: {name}", f"{share:.0%}", ""] for name, share in parts.items()]
     figures = {
         "seconds": ours, "baseline_seconds": baseline, "speedup": baseline / ours,
-        "mean_f1": frame["f1"].mean(), "baseline_mean_f1": frame["naive"].mean(),
+        "mean_f1": frame["f1"].mean(), "baseline_mean_f1": means["naive"].mean(),
     }  # fmt: skip
     return Report("study: the local data-volume study", ("", "engine", "loop"), rows, figures, NOTES)
 
