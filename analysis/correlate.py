@@ -117,8 +117,9 @@ def _jackknife(pairs: Pairs, transform: Transform) -> tuple[np.ndarray, np.ndarr
 
     Chosen by measurement, of which `python -m benchmarks statistics` repeats a part. In 168 kinds of tables of 10 to 60
     languages (in both roles or one; features of the pair, distances, properties of the target; no effects of languages to
-    effects of six times the noise's variance), 1,000 tables each, it covered in 92.6 to 98.7%, above 98 only where pairs
-    have little but noise. Those by row covered in 22 to 96%; quantiles of the bootstrap, in 40 of the kinds, in 86 to 100%.
+    effects of six times the noise's variance), 1,000 tables each, it covered in 92.6 to 98.7%, above 98 only where the feature
+    or the noise was the pair's own. Those by row covered in 22 to 96%; quantiles of the bootstrap, in 40 of the kinds, in 86
+    to 100%.
     """
     whole = _fisher(transform(pairs.features), transform(pairs.outcome))
     without = pairs.without()

@@ -4,9 +4,10 @@ It answers what a correlation cannot: what a feature adds to the others, and how
 effects' intervals count the languages, not the rows (Satterthwaite's degrees of freedom).
 
 statsmodels has the model (MixedLM, one group with variance components), and the tests hold this one against it. It is not
-used, for two reasons: where a variance is near zero, as it often is with ten languages, its optimizers stop short (17 of
-40 tables of 10 x 13 languages, in three of four of which a variance was; standard errors NaN or wrong by a third), and
-65 x 105 languages take it the better part of a minute. The likelihood here is that of Bates et al. 2015 (lme4).
+used, for two reasons. Where a variance is near zero, as happens with ten languages, its optimizers stop short: they did not
+converge on 20 of 40 simulated tables of 10 x 13 languages, in three of four of which a variance was 0 to .02 of the noise's;
+and its standard errors take a variance of zero for an infinite one. And its cost grows with the rows (`python -m benchmarks
+statistics` times both on 65 x 105 languages). The likelihood here is that of Bates et al. 2015 (lme4).
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,7 +56,7 @@ class CrossedEffects:
         self.n_, self.dropped_ = len(rows), len(frame) - len(rows)
         check(rows, outcome, features, self.groups)
         _check_design(rows, features, self.groups)
-        x, y = rows.select(features).to_numpy(), rows[outcome].to_numpy()
+        x, y = rows.select(features).to_numpy().reshape(len(rows), -1), rows[outcome].to_numpy()
         levels = _levels(rows, self.groups)
         random = {name: codes for name, codes in levels.items() if 1 < codes.max() + 1 < len(rows)}
         model = _Reml(_standard(x), _standard(y), list(random.values()))
