@@ -147,10 +147,13 @@ def _permutation(pairs: Pairs, x: np.ndarray, draws: int, rng: np.random.Generat
     for outcomes in pairs.permuted(draws, rng):
         known = ~np.isnan(outcomes)
         there += known.sum()
-        y = np.where(known, outcomes, 0.0)
-        sums = known.astype(float) @ columns
-        moments = np.column_stack([sums[:, 0], y.sum(1), (y**2).sum(1), sums[:, 1:], y @ x])
-        extreme += (~(abs(_correlations(moments)) < observed - 1e-12)).sum(axis=0)  # an undefined r speaks against
+        if known.all():
+            drawn = outcomes @ x / len(x)  # both are standardized, and stay so
+        else:
+            y, sums = np.where(known, outcomes, 0.0), known.astype(float) @ columns
+            moments = np.column_stack([sums[:, 0], y.sum(1), np.einsum("bn,bn->b", y, y), sums[:, 1:], y @ x])
+            drawn = _correlations(moments)
+        extreme += (~(abs(drawn) < observed - 1e-12)).sum(axis=0)  # an undefined r speaks against
     p = (1 + extreme) / (1 + draws)
     return p if there >= ENOUGH * draws * len(x) else np.full_like(p, np.nan)
 

@@ -8,6 +8,7 @@ every statistic.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import polars as pl
@@ -90,7 +91,7 @@ class Pairs:
         """
         for size in self._chunks(draws):
             drawn = rng.standard_exponential((size, len(self.languages)))
-            yield np.prod([drawn[:, role] for role in self.varying], axis=0)
+            yield reduce(np.multiply, [np.take(drawn, role, axis=1) for role in self.varying])
 
     def permuted(self, draws: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
         """Yield the pairs' outcomes when languages have taken each other's places, (b, n), NaN where there is no such pair.
@@ -105,7 +106,7 @@ class Pairs:
             place = np.tile(np.arange(len(self.languages)), (size, 1))
             for group in strata:
                 place[:, group] = rng.permuted(np.tile(group, (size, 1)), axis=1)
-            yield table[place[:, self.source], place[:, self.target]]
+            yield table.ravel()[place[:, self.source] * len(self.languages) + place[:, self.target]]
 
     def _chunks(self, draws: int) -> Iterator[int]:
         most = max(1, CHUNK // len(self.outcome))
