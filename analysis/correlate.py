@@ -111,11 +111,15 @@ def _jackknife(pairs: Pairs, transform: Transform) -> tuple[np.ndarray, np.ndarr
     """Ends of the 95% interval of Fisher's z, (p,) each, from leaving out each language with all its pairs.
 
     The squared changes of z add up to a variance in which the noise of a pair counts twice, once for either language;
-    so the pairs' own part is taken off once, as in the variance of Cameron, Gelbach & Miller 2011, and of Aronow, Samii &
-    Assenova 2015 where a language has both roles. What is left is at least the pairs' own. The quantile is Student's,
-    with fewer degrees of freedom the fewer languages carry the variance.
+    so the pairs' own part is taken off once, as Cameron, Gelbach & Miller 2011 do for two-way clusters and Aronow, Samii &
+    Assenova 2015 for pairs whose languages have both roles. What is left is at least the pairs' own. The quantile is
+    Student's, with fewer degrees of freedom the fewer languages carry the variance.
 
-    Chosen by measurement, `python -m benchmarks statistics`: ...
+    Chosen by measurement, of which `python -m benchmarks statistics` repeats a part. In 168 kinds of tables of 10 to 60
+    languages (in both roles or one; features of the pair, distances, properties of the target; no effects of languages to
+    effects of six times the noise's variance), 1,000 tables each, it covered in 92.6 to 98.7%, above 98 only where the feature
+    or the noise was the pair's own. Those by row covered in 22 to 96%; quantiles of the bootstrap, in 40 of the kinds, in 86
+    to 100%.
     """
     whole = _fisher(transform(pairs.features), transform(pairs.outcome))
     without = pairs.without()
@@ -143,10 +147,13 @@ def _permutation(pairs: Pairs, x: np.ndarray, draws: int, rng: np.random.Generat
     for outcomes in pairs.permuted(draws, rng):
         known = ~np.isnan(outcomes)
         there += known.sum()
-        y = np.where(known, outcomes, 0.0)
-        sums = known.astype(float) @ columns
-        moments = np.column_stack([sums[:, 0], y.sum(1), (y**2).sum(1), sums[:, 1:], y @ x])
-        extreme += (~(abs(_correlations(moments)) < observed - 1e-12)).sum(axis=0)  # an undefined r speaks against
+        if known.all():
+            drawn = outcomes @ x / len(x)  # both are standardized, and stay so
+        else:
+            y, sums = np.where(known, outcomes, 0.0), known.astype(float) @ columns
+            moments = np.column_stack([sums[:, 0], y.sum(1), np.einsum("bn,bn->b", y, y), sums[:, 1:], y @ x])
+            drawn = _correlations(moments)
+        extreme += (~(abs(drawn) < observed - 1e-12)).sum(axis=0)  # an undefined r speaks against
     p = (1 + extreme) / (1 + draws)
     return p if there >= ENOUGH * draws * len(x) else np.full_like(p, np.nan)
 

@@ -19,7 +19,9 @@ from engine.languages import LANGUAGES, language
 GROUPS = ("study", "task", "dataset", "model", "form", "method", "perturbation")
 AXES = ("sources", "n_sources", "target", "volume", "shots")
 OUTCOMES = ("f1", "gain", "ceiling_share")
+MEANS = ("f1", "gain", "source_f1")  # over seeds
 _CEILING = ("task", "dataset", "model", "form", "perturbation", "target")
+_COLLAPSED = pl.col("collapsed").fill_null(False)  # tables of a time without the column have null
 # "featural" is the union of syntax, phonology and inventory: with these in the matrix it says nothing new.
 _TYPOLOGY = tuple(name for name in DISTANCES if name != "featural")
 
@@ -61,11 +63,11 @@ def design(
     Raises DataError for a column that is not there, duplicated cells, and a table without a finished cell of transfer;
     StudyError for an unknown language code.
     """
-    check_columns(results, ("entity_type", "status", "seed", "f1", "collapsed", *GROUPS, *AXES, *sizes, *measures))
+    check_columns(results, ("entity_type", "status", "seed", "collapsed", *MEANS, *GROUPS, *AXES, *sizes, *measures))
     whole = results.lazy().filter(pl.col("entity_type") == "ALL")
     done = whole.filter(pl.col("status") == "done")
     if not collapsed:
-        done = done.filter(~pl.col("collapsed"))
+        done = done.filter(~_COLLAPSED)
     kept = _replicates(done, [*sizes, *measures]).join(_ceilings(done), on=_CEILING, how="left", nulls_equal=True)
     outcome = pl.when(pl.col("ceiling") > 0).then(pl.col("f1") / pl.col("ceiling")).alias("ceiling_share")
     logs = [(1 + pl.col(name)).log10().alias(f"log_{name}") for name in ("volume", "shots", *sizes)]
@@ -129,15 +131,14 @@ def _largest_clades() -> dict[str, str]:
 
 def _replicates(done: pl.LazyFrame, others: list[str]) -> pl.LazyFrame:
     """Transfer cells, one row each: the mean over their seeds."""
-    means = ["f1", "gain", "source_f1", *others]
     identity = [*GROUPS, "source", "n_sources", "target", "volume", "shots"]
     transfer = done.filter(pl.col("method") != "in-language").with_columns(pl.col("sources").list.join("+").alias("source"))
     counts = [pl.len().alias("seeds"), pl.col("seed").n_unique().alias("_seeds"), pl.col("collapsed").sum()]
-    return transfer.group_by(identity, maintain_order=True).agg(pl.col(means).mean(), *counts)
+    return transfer.group_by(identity, maintain_order=True).agg(pl.col(*MEANS, *others).mean(), *counts)
 
 
 def _ceilings(done: pl.LazyFrame) -> pl.LazyFrame:
-    sound = done.filter((pl.col("method") == "in-language") & ~pl.col("collapsed"))
+    sound = done.filter((pl.col("method") == "in-language") & ~_COLLAPSED)
     return sound.group_by(_CEILING).agg(pl.col("f1").mean().alias("ceiling"))
 
 

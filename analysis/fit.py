@@ -38,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         blocks = _blocks(options.block)
         frame, features, notes = read(options)
+        required(frame, [name for names in blocks.values() for name in names])
         parts = frame.partition_by(options.groups, as_dict=True, maintain_order=True) if options.groups else {(): frame}
         found = [
             {"group": dict(zip(options.groups, map(str, key), strict=True))} | analyse(part, features, blocks, options, _name(options, key))

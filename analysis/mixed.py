@@ -4,9 +4,10 @@ It answers what a correlation cannot: what a feature adds to the others, and how
 effects' intervals count the languages, not the rows (Satterthwaite's degrees of freedom).
 
 statsmodels has the model (MixedLM, one group with variance components), and the tests hold this one against it. It is not
-used, for two reasons: where a variance is near zero, as it often is with ten languages, its optimizers stop short (17 of
-40 tables of 10 x 13 languages, in three of four of which a variance was; standard errors NaN or wrong by a third), and
-65 x 105 languages take it the better part of a minute. The likelihood here is that of Bates et al. 2015 (lme4).
+used, for two reasons. Where a variance is near zero, as happens with ten languages, its optimizers stop short: they did not
+converge on 20 of 40 simulated tables of 10 x 13 languages, in three of four of which a variance was 0 to .02 of the noise's;
+and its standard errors take a variance of zero for an infinite one. And its cost grows with the rows (`python -m benchmarks
+statistics` times both on 65 x 105 languages). The likelihood here is that of Bates et al. 2015 (lme4).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ import polars as pl
 from scipy import linalg, optimize, sparse, stats
 from statsmodels.stats.outliers_influence import variance_inflation_factor
 
-from analysis.pairs import check
+from analysis.pairs import check, labels
 from engine.errors import DataError
 
 LEVEL = 0.95
@@ -33,7 +34,7 @@ class CrossedEffects:
 
     After `fit`:
     - `coef_`: one row a feature: feature, estimate (of the outcome, per unit of the feature), se, df, low, high, p, sd (the
-      feature's; estimates times sd can be compared), vif (the variance inflation factor).
+      feature's; estimates times sd can be compared), vif. `vif_`: the variance inflation factors, (p,).
     - `variances_`: one row a random effect, and "residual": effect, levels, variance (null where it has none), share.
     - `r2_marginal_`: the share of the variance that the features explain, `r2_conditional_`: with the random effects
       (Nakagawa & Schielzeth 2013).
@@ -50,12 +51,12 @@ class CrossedEffects:
         languages or more, for features that follow from others, where nothing is noise, and without convergence.
         """
         check(frame, outcome, features, self.groups)
-        numbers = frame.with_columns(pl.col(outcome, *features).cast(pl.Float64).fill_nan(None))
-        rows = numbers.drop_nulls(features)
+        named = frame.with_columns(labels(frame[name]) for name in self.groups)
+        rows = named.with_columns(pl.col(outcome, *features).cast(pl.Float64).fill_nan(None)).drop_nulls(features)
         self.n_, self.dropped_ = len(rows), len(frame) - len(rows)
         check(rows, outcome, features, self.groups)
         _check_design(rows, features, self.groups)
-        x, y = rows.select(features).to_numpy(), rows[outcome].to_numpy()
+        x, y = rows.select(features).to_numpy().reshape(len(rows), -1), rows[outcome].to_numpy()
         levels = _levels(rows, self.groups)
         random = {name: codes for name, codes in levels.items() if 1 < codes.max() + 1 < len(rows)}
         model = _Reml(_standard(x), _standard(y), list(random.values()))
@@ -71,14 +72,15 @@ class CrossedEffects:
         scale = unit / sd
         estimate, se = beta[1:] * scale, np.sqrt(np.diag(covariance))[1:] * scale
         half = stats.t.ppf(0.5 + LEVEL / 2, freedom[1:]) * se
+        self.vif_ = np.array([variance_inflation_factor(model.x, number) for number in range(1, len(sd) + 1)])
         self.coef_ = pl.DataFrame({
             "feature": list(features), "estimate": estimate, "se": se, "df": freedom[1:], "low": estimate - half,
             "high": estimate + half, "p": 2 * stats.t.sf(abs(estimate / se), freedom[1:]), "sd": sd,
-            "vif": [variance_inflation_factor(model.x, number) for number in range(1, len(sd) + 1)],
+            "vif": self.vif_,
         })  # fmt: skip
         explained = np.var(model.x @ beta)
         whole = explained + variances.sum()
-        self.r2_marginal_, self.r2_conditional_ = explained / whole, 1 - variances[0] / whole
+        self.r2_marginal_, self.r2_conditional_ = float(explained / whole), float(1 - variances[0] / whole)
         found = dict(zip(("residual", *random), variances, strict=True))
         self.variances_ = pl.DataFrame(
             [

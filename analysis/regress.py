@@ -292,12 +292,24 @@ def _fit(
 ) -> BaseEstimator:
     """Fit a copy on the rows of `train`; what it chooses by cross-validation, by the groups of units."""
     rows = np.flatnonzero(train)
-    splits = [(np.flatnonzero(fit[rows]), np.flatnonzero(check[rows])) for _, fit, check in folds.splits(train, groups)]
     fresh = clone(model)
     last = f"{fresh.steps[-1][0]}__cv" if isinstance(fresh, Pipeline) else "cv"
     if last in fresh.get_params():
-        fresh.set_params(**{last: splits})
+        splits = _choosing(folds, train, groups)
+        fresh.set_params(**{last: [(np.flatnonzero(fit[rows]), np.flatnonzero(check[rows])) for _, fit, check in splits]})
     return fresh.fit(X[rows], y[rows])
+
+
+def _choosing(folds: Folds, train: np.ndarray, groups: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Splits by the groups; by single units where source sets tie the groups together so that fewer than two can be split off."""
+    for parts in (groups, list(np.concatenate(groups)[:, None])):
+        if len(splits := list(folds.splits(train, parts))) > 1:
+            return splits
+    left = ", ".join(folds.units[unit] for unit in np.concatenate(groups))
+    raise DataError(
+        f"a penalty is chosen by holding out some of {left} in turn, and fewer than two of these folds leave rows to train on: their "
+        "source sets overlap too much. Hold out targets, or name models without a penalty."
+    )
 
 
 def _calibrate(
@@ -309,8 +321,9 @@ def _calibrate(
     for group, fit, check in folds.splits(train, groups):
         fitted = _fit(model, X, y, folds, fit, [other for other in groups if other is not group])
         rows = np.flatnonzero(check)
-        residual = np.abs(y[rows] - fitted.predict(X[rows]))
-        found.append(Fold(fitted.predict(X[test]), residual, folds.tested[np.ix_(rows, group)]))
+        predicted = fitted.predict(X[np.concatenate([test, rows])])
+        residual = np.abs(y[rows] - predicted[len(test) :])
+        found.append(Fold(predicted[: len(test)], residual, folds.tested[np.ix_(rows, group)]))
     return found
 
 

@@ -85,7 +85,7 @@ def test_shares_of_variance() -> None:
     assert model.r2_conditional_ == pytest.approx((explained + of_source + of_target) / whole)
     assert model.variances_["share"].sum() + model.r2_marginal_ == pytest.approx(1)
     x = np.column_stack([np.ones(len(frame)), frame.select("distance", "property").to_numpy()])
-    assert model.coef_["vif"].to_list() == pytest.approx([variance_inflation_factor(x, column) for column in (1, 2)])
+    assert model.coef_["vif"].to_list() == model.vif_.tolist() == pytest.approx([variance_inflation_factor(x, column) for column in (1, 2)])
 
 
 def test_several_volumes_of_a_pair_give_the_pair_an_effect() -> None:
@@ -113,6 +113,12 @@ def test_what_cannot_be_told_from_the_noise_has_no_variance() -> None:
     assert model.variances_["levels"].to_list() == [1, 30, 30]
     assert model.variances_["variance"].is_null().to_list() == [True, True, False]
     assert model.coef_["df"][0] == pytest.approx(28)
+
+
+def test_a_source_set_is_a_source() -> None:
+    frame = table(6, 8).with_columns(pl.when(pl.col("source") == "s3").then(["s1", "s2"]).otherwise(pl.concat_list("source")).alias("source"))
+    low, expected = (CrossedEffects().fit(rows, "f1", ["distance"]).coef_["low"][0] for rows in (frame, table(6, 8)))
+    assert low == pytest.approx(expected)
 
 
 def test_rows_without_a_feature_are_counted() -> None:

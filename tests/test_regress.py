@@ -56,8 +56,8 @@ ROLES = {
 
 @pytest.mark.parametrize("by", ROLES)
 def test_a_model_never_sees_what_is_held_out_neither_do_its_splits(by):
-    frame = table(12, 12, 0).with_columns(family=pl.col("target").str.slice(1).cast(pl.Int64) // 2 + 100)
-    sets = pl.col("source") + pl.when(pl.col("source") < "l04").then(pl.lit("+l11")).otherwise(pl.lit(""))
+    frame = table(12, 9, 0).with_columns(family=pl.col("target").str.slice(1).cast(pl.Int64) // 2 + 100)
+    sets = pl.col("source") + pl.when(pl.col("source") < "l04").then(pl.lit("+l08")).otherwise(pl.lit(""))
     frame = frame.with_columns(sets, pl.col("family").cast(pl.String))
     Spy.seen = []
     predictions = held_out(frame, "y", ["x"], by, {"spy": Spy()}, level=0.75)
@@ -95,8 +95,8 @@ def test_what_holds_for_all_languages_is_found_with_values_missing(name):
 
 def test_intervals_cover_a_new_language_at_their_level():
     covered = []
-    for seed in range(20):
-        predictions = held_out(table(18, 6, seed, own=2.0), "y", ["x"], models={"mean": baselines()["target mean"]})
+    for seed in range(14):
+        predictions = held_out(table(18, 5, seed, own=2.0), "y", ["x"], models={"mean": baselines()["target mean"]})
         covered.append(scores(predictions)["coverage"].item())
     assert 0.86 <= np.mean(covered) <= 0.96  # an interval from rows' residuals of known targets covers about 40%
 
@@ -249,11 +249,10 @@ def test_intervals_for_a_target_that_wikiann_s_models_were_not_scored_on(shared)
     sets = sizes.group_by("config").agg(
         pl.col("language").sort().str.join("+").alias("set"), log_total=pl.col("examples").sum().log10(), order=pl.len()
     )
-    some = sets.sort("config")["config"].gather_every(16)
+    some = sets.sort("config")["config"].gather_every(32)
     frame = with_typology(frame.filter(pl.col("config").is_in(some.implode())).join(sets, on="config"), "set")
     features = ["log_total", *(column for column in frame.columns if column.startswith(("syntactic", "genetic", "geographic")))]
     features = [column for column in features if not column.endswith("_coverage")]
-    models = {"ridge": pipelines(features)["ridge"]} | baselines("config")
-    found = scores(held_out(frame, "score", features, models=models, source="config"))
-    assert found["languages"].to_list() == [39] * 3 and found["coverage"].is_between(0.85, 0.95).all()
-    assert found["language_coverage"].is_between(0.85, 0.95).all()
+    predictions = held_out(frame, "score", features, models={"ridge": pipelines(features)["ridge"]}, source="config")
+    found = scores(predictions).row(0, named=True)
+    assert found["languages"] == 39 and 0.85 <= found["coverage"] <= 0.95 and 0.85 <= found["language_coverage"] <= 0.95

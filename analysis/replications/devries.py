@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import polars as pl
+from sklearn.base import BaseEstimator
 
 from analysis.importance import importance
 from analysis.mixed import CrossedEffects
@@ -19,9 +20,10 @@ MIXED = ("syntactic", "genetic", "geographic", "ldnd", "same_script", "source_pr
 def replicate(data: Path, test: Path | None = None) -> list[Figure]:
     """Held-out predictions, blocks' importance and a mixed model; with `test`, models fitted on `data` and scored there."""
     table = devries(data)
-    models = _models(table)
-    if test is not None:
-        predictions = scored_on(models, table.frame, devries(test).frame, table.outcome, table.features)
+    new = None if test is None else devries(test).frame
+    models = _models(table, new)
+    if new is not None:
+        predictions = scored_on(models, table.frame, new, table.outcome, table.features)
         return list(of_scores("test", scores(predictions), SCORES))
     # Intervals cost five more fits each: too long for boosting, so that it has none here.
     parts = [({name: model for name, model in models.items() if (name == "boosting") == slow}, None if slow else 0.9) for slow in (False, True)]
@@ -29,9 +31,10 @@ def replicate(data: Path, test: Path | None = None) -> list[Figure]:
     return [*_shape(table.frame), *of_scores("held_out", scores(pl.concat(found)), SCORES), *_blocks(table), *_mixed(table)]
 
 
-def _models(table: Table) -> dict:
+def _models(table: Table, new: pl.DataFrame | None) -> dict[str, BaseEstimator]:
     models = {name: model for name, model in pipelines(table.features).items() if name != "elastic-net"}
-    nearest = distances(sorted({*table.frame["target"]})).with_columns(distance=pl.mean_horizontal(*TYPOLOGY, "genetic", "geographic"))
+    codes = {*table.frame["target"], *([] if new is None else new["target"])}
+    nearest = distances(sorted(codes)).with_columns(distance=pl.mean_horizontal(*TYPOLOGY, "genetic", "geographic"))
     return models | baselines(overlap="ldnd", distances=nearest, english="eng")
 
 

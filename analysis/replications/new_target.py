@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from sklearn.base import BaseEstimator
 
 from analysis.features import family
 from analysis.published import TYPOLOGY, sumeval
@@ -25,18 +26,26 @@ UNSPACED = {"Jpan", "Hans", "Thai", "Mymr", "Khmr", "Laoo", "Tibt"}  # scripts t
 def new_targets(data: Path, test: Path | None = None) -> list[Figure]:
     """Leave one target language out; with `test`, fit on all of `data` and score the targets there that are new, if any."""
     train = design(*sumeval(data))
-    names = [name for name in train.columns if name not in ("source", "target", "family", "score")]
-    nearest = distances(sorted(train["target"].unique())).with_columns(distance=pl.mean_horizontal("syntactic", "genetic", "geographic"))
-    models = {name: model for name, model in pipelines(names).items() if name != "elastic-net"}
-    models |= {name.replace("target", "global"): model for name, model in baselines(size="own", distances=nearest).items() if name != "source mean"}
     if test is None:
-        predicted = held_out(train, "score", names, models=models, n_jobs=-1)
+        predicted = held_out(train, "score", _names(train), models=_models(train, train), n_jobs=-1)
         return list(of_scores("new_target", scores(predicted), ("rmse", "mae", "coverage", "language_coverage", "width")))
     new = design(*sumeval(test))
-    new = new.filter(~pl.col("target").is_in(train["target"].unique()))
+    new = new.filter(~pl.col("target").is_in(train["target"].unique().implode()))
     if new.is_empty():
         return [Figure("new_target", "the test part has no target that the first folder lacks")]
-    return list(of_scores("new_target", scores(scored_on(models, train, new, "score", names)), ("rmse", "mae")))
+    predicted = scored_on(_models(train, new), train, new, "score", _names(train))
+    return list(of_scores("new_target", scores(predicted), ("rmse", "mae")))
+
+
+def _models(train: pl.DataFrame, new: pl.DataFrame) -> dict[str, BaseEstimator]:
+    nearest = distances(sorted({*train["target"], *new["target"]})).with_columns(distance=pl.mean_horizontal("syntactic", "genetic", "geographic"))
+    models = {name: model for name, model in pipelines(_names(train)).items() if name != "elastic-net"}
+    simple = baselines(size="own", distances=nearest)
+    return models | {name.replace("target", "global"): model for name, model in simple.items() if name != "source mean"}
+
+
+def _names(frame: pl.DataFrame) -> list[str]:
+    return [name for name in frame.columns if name not in ("source", "target", "family", "score")]
 
 
 def design(sizes: pl.DataFrame, results: pl.DataFrame) -> pl.DataFrame:
