@@ -80,7 +80,7 @@ def _tried(hypothesis: Hypothesis) -> Estimate | SprachbundError:
 
 
 def _said(cells: Cells, hypothesis: Hypothesis, found: Estimate, p: float, planned: Mapping[str, Any]) -> Verdict:
-    transfer = cells.points.filter(pl.col("method") != "in-language")
+    transfer = cells.points.filter(pl.col("method").is_in(["direct", "teacher-student"]), pl.col("shots") == 0)
     languages = max((set(transfer[role]) for role in ("source", "target")), key=len)
     said = verdict(
         hypothesis.claim, found["estimate"], found["low"], found["high"], p, direction=hypothesis.direction, smallest=SMALLEST,

@@ -105,13 +105,13 @@ def curves(
 
 
 def students(results: pl.DataFrame) -> pl.DataFrame:
-    """The engine's results as curves: each student's scores, and at volume 0 those of its teacher (direct transfer).
+    """The engine's results as curves: each student's scores, and at volume 0 those of its teacher (zero-shot transfer).
 
     One row per dataset, model, form, pair, volume and seed; "source" is the source set as one name. Collapsed runs are
     in it, failed ones are not. Raises DataError where the results hold no student.
     """
     done = results.filter((pl.col("entity_type") == "ALL") & (pl.col("status") == "done"))
-    rows = done.filter(pl.col("method").is_in(["direct", "teacher-student"])).with_columns(
+    rows = done.filter(pl.col("method").is_in(["direct", "teacher-student"]), pl.col("shots") == 0).with_columns(
         pl.col("sources").list.join("+").alias("source"), method=pl.lit("teacher-student")
     )
     several = pl.col("volume").n_unique().over("dataset", "model", "form", "source", "target") > 1

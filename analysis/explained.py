@@ -14,7 +14,7 @@ from analysis.figures import Figure
 from analysis.importance import importance
 from analysis.mixed import CrossedEffects
 from analysis.sections import DRAWS, SEEDS, Cells
-from analysis.sentences import bootstrap, counts, evaluations
+from analysis.sentences import bootstrap, counts
 from analysis.tables import Table
 from engine.errors import DataError
 
@@ -34,7 +34,7 @@ def distance(cells: Cells) -> dict[str, Any]:
     pearson = found.filter(pl.col("method") == "pearson").rename({"feature": "name", "r": "estimate"}).drop_nulls("estimate")
     if pearson.is_empty():
         raise DataError(f"no correlation: {found['note'][0]}.")
-    points = cells.points.filter(pl.col("method") == "direct").join(
+    points = cells.points.filter(pl.col("method") == "direct", pl.col("shots") == 0).join(
         frame.select("source", "target", *names), on=["source", "target"]
     ).with_columns(pl.concat_str("source", pl.lit("→"), "target").alias("label"))  # fmt: skip
     panels = []
@@ -140,16 +140,18 @@ def source_sets(cells: Cells) -> dict[str, Any]:
 
 def sentences(cells: Cells) -> dict[str, Any]:
     """Each student at the largest volume against its teacher on the same test sentences: `analysis.sentences`."""
-    chosen = cells.done.filter(pl.col("method").is_in(["direct", "teacher-student"]) & pl.col("volume").is_in([0, cells.largest]))
+    chosen = cells.done.filter(
+        pl.col("method").is_in(["direct", "teacher-student"]), pl.col("volume").is_in([0, cells.largest]), pl.col("shots") == 0
+    )
     chosen = chosen.with_columns(pl.col("sources").list.join("+").alias("source"))
     if set(chosen["method"]) != {"direct", "teacher-student"}:
         raise DataError("it takes students and direct transfer on the same targets.")
-    known, rows = evaluations(cells.store), []
+    known, rows = cells.store.artifacts(), []
     for (source, target), part in chosen.group_by(["source", "target"], maintain_order=True):
-        runs = part.pivot("method", index="seed", values="fingerprint").drop_nulls()
-        stamps = [runs[method].to_list() for method in ("direct", "teacher-student") if method in runs.columns]
-        if len(stamps) == 2 and len(runs) and known.keys() >= {stamp for each in stamps for stamp in each}:
-            first, second = (sum(counts(cells.store, known[stamp]) for stamp in each) for each in stamps)
+        runs = part.pivot("method", index="seed", values="scored").drop_nulls()
+        scored = [runs[method].to_list() for method in ("direct", "teacher-student") if method in runs.columns]
+        if len(scored) == 2 and len(runs) and known >= {name for each in scored for name in each}:
+            first, second = (sum(counts(cells.store, name) for name in each) for each in scored)
             rows.append({"name": f"{source} → {target}", "seeds": len(runs)} | bootstrap(first, second, DRAWS))
     if not rows:
         raise DataError("the store has no evaluations with their sentences for these rows.")

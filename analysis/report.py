@@ -21,9 +21,9 @@ from analysis.verdict import Verdict
 from engine.errors import SprachbundError, StoreError, StudyError
 from engine.languages import language
 from engine.spec import Study
-from engine.store import Store
+from engine.store import Store, slug
 
-KEYS = ["dataset", "model", "form"]  # one setting's effects at a time
+KEYS = ["dataset", "model", "form", "perturbation"]  # one setting's effects at a time
 SECTIONS = (
     ("curves", "F1 and the volume of unlabeled text", sections.volume_curves),
     ("map", "Source and target", sections.transfer_map),
@@ -44,7 +44,7 @@ SANDBOX = (
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """One dataset, model and form of a study: what it says and shows. `design`: the design matrix."""
+    """One dataset, model, form and perturbation of a study: what it says and shows. `design`: the design matrix."""
 
     name: str
     title: str
@@ -161,7 +161,7 @@ def _study(store: Store, name: str, rows: pl.DataFrame, kept: Mapping[str, Any] 
     """A study's part. `kept`: what its last run wrote of it, None where no run has ended."""
     if kept is None:
         kept = {"question": f"{name}: no run of this study has ended yet, so its question is not known here.", "hypothesis": "–"}
-    inside = asked(kept["axes"]) if "axes" in kept else pl.lit(True)
+    inside = pl.col("fingerprint").is_in(kept["fingerprints"]) if "fingerprints" in kept else pl.lit(True)
     wanted, other = rows.filter(inside), rows.filter(~inside)
     power = _power(name, kept) if "axes" in kept else None
     settings = [_setting(store, power, name, *key, part) for key, part in wanted.group_by(KEYS, maintain_order=True)]
@@ -176,27 +176,6 @@ def _power(name: str, kept: Mapping[str, Any]) -> pl.DataFrame | None:
         return design.power(Study(name=name, question=kept["question"], hypothesis=kept["hypothesis"], **kept["axes"]))
     except StudyError:
         return None
-
-
-def asked(axes: Mapping[str, Sequence[Any]]) -> pl.Expr:
-    """Whether a row is of a cell that the axes ask for, as `engine.graph.expand` makes cells of them.
-
-    The rest of the store is of earlier requests, and maybe of other recipes.
-    """
-    methods, sources = set(axes["methods"]), pl.col("sources").list.join("+").is_in(axes["sources"])
-    names = [form for name in axes["model"] for form in (name.partition("@")[0], Path(name).name)]
-    direct = "direct" in methods or ("teacher-student" in methods and 0 in axes["volumes"])
-    student = sources & pl.col("volume").is_in(axes["volumes"])
-    by_method = (
-        ((pl.col("method") == "in-language") & (sources | ("in-language" in methods)))
-        | ((pl.col("method") == "direct") & sources & direct)
-        | ((pl.col("method") == "teacher-student") & student & ("teacher-student" in methods))
-    )
-    form = pl.col("form").is_in(axes["form"]) if axes["form"] else pl.lit(True)
-    return (
-        by_method & form & pl.col("dataset").is_in(axes["dataset"]) & pl.col("model").is_in(names)
-        & pl.col("target").is_in(axes["targets"]) & pl.col("seed").is_in(axes["seeds"])
-    )  # fmt: skip
 
 
 def _design(kept: Mapping[str, Any]) -> dict[str, str]:
@@ -230,11 +209,12 @@ def _others(rows: pl.DataFrame) -> list[str]:
 
 
 def _setting(
-    store: Store, power: pl.DataFrame | None, study: str, dataset: str, model: str, form: str, rows: pl.DataFrame
+    store: Store, power: pl.DataFrame | None, study: str, dataset: str, model: str, form: str, perturbation: str, rows: pl.DataFrame
 ) -> Setting:
-    cells = Cells("-".join([study, dataset, model.rpartition("/")[2], form]), rows, store)
+    perturbed = perturbation != "none"
+    cells = Cells(slug(study, dataset, model.rpartition("/")[2], form, perturbation if perturbed else "", length=200), rows, store)
     return Setting(
-        cells.name, f"{model} ({form}) on {dataset}", answers.answer(cells, power),
+        cells.name, f"{model} ({form}) on {dataset}" + f", test text perturbed: {perturbation}" * perturbed, answers.answer(cells, power),
         [sections.section(*part, cells) for part in SECTIONS], _matrix(cells),
     )  # fmt: skip
 

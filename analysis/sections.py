@@ -27,7 +27,7 @@ from engine.store import Store
 
 DRAWS = 2_000  # of a bootstrap or permutation: p values to .0005, in a second
 PANELS = 24  # targets with a panel of their own
-POINT = ["method", "sources", "target", "volume"]  # what seeds repeat
+POINT = ["method", "sources", "target", "volume", "shots"]  # what seeds repeat
 DISTANCES = ("syntactic", "phonological", "inventory", "morphological", "genetic", "geographic")
 SEEDS = "Bars are 95% t intervals over seeds (the command line prints standard deviations)."
 
@@ -78,9 +78,9 @@ class Cells:
         return self.done["volume"].max() or 0
 
     def of(self, method: str) -> pl.DataFrame:
-        """The design matrix's rows of direct transfer, or of students at the largest volume. Raises DataError for none."""
+        """The design matrix's rows of zero-shot direct transfer, or of students at the largest volume. Raises DataError for none."""
         volume = self.largest if method == "teacher-student" else 0
-        found = self.design.frame.filter((pl.col("method") == method) & (pl.col("volume") == volume))
+        found = self.design.frame.filter(pl.col("method") == method, pl.col("volume") == volume, pl.col("shots") == 0)
         if found.is_empty():
             raise DataError(f"No cell of {method} is finished.")
         return found
@@ -106,7 +106,7 @@ def section(name: str, title: str, make: Callable[[Cells], dict[str, Any]], cell
 
 
 def summarize(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return F1 by method, sources, target and volume: `seeds`, `mean`, `sd`, and the `half` width of a 95% t interval.
+    """Return F1 by method, sources, target, volume and shots: `seeds`, `mean`, `sd`, and the `half` width of a 95% t interval.
 
     `half` is null for a single seed: one run says nothing about the spread. `kept` is the mean without collapsed runs.
     """
@@ -127,7 +127,7 @@ def volume_curves(cells: Cells) -> dict[str, Any]:
     """F1 against the volume of unlabeled text, a panel a target, with the curves of `analysis.curves` and `analysis.pooled`."""
     scores = students(cells.done)
     fitted, (panels, rows, note) = curves(scores), _pooled(scores)
-    transfer = cells.points.filter(pl.col("method") != "in-language").sort("volume")
+    transfer = cells.points.filter(pl.col("method").is_in(["direct", "teacher-student"]), pl.col("shots") == 0).sort("volume")
     ceilings = dict(cells.points.filter(pl.col("method") == "in-language").select("target", "mean").iter_rows())
     sources = sorted(set(transfer["source"]))
     colors = {source: COLORS[number % len(COLORS)] for number, source in enumerate(sources)}
@@ -180,7 +180,7 @@ def transfer_map(cells: Cells) -> dict[str, Any]:
     kinds = [("Direct transfer", "direct", 0), (f"Students, {cells.largest:,} sentences", "teacher-student", cells.largest)]
     panels = []
     for title, method, volume in kinds:
-        chosen = cells.points.filter((pl.col("method") == method) & (pl.col("volume") == volume))
+        chosen = cells.points.filter(pl.col("method") == method, pl.col("volume") == volume, pl.col("shots") == 0)
         if len(chosen):
             panels.append(_map(title, chosen, cells, method))
     if not panels:
@@ -213,11 +213,11 @@ def broken(cells: Cells) -> dict[str, Any]:
     """Cells that failed, with their errors; runs that collapsed, and the means with and without them."""
     tables, collapsed = [], int(cells.done["collapsed"].sum())
     if len(cells.failed):
-        shown = cells.failed.select("method", "source", "target", "volume", "seed", "error")
+        shown = cells.failed.select("method", "source", "target", "volume", "shots", "seed", "error")
         tables.append(Table(f"{cells.name}-failed", "Failed cells: they are in no number of this report", shown))
     if collapsed:
         means = cells.points.filter(pl.col("collapsed") > 0).select(
-            "method", "source", "target", "volume", pl.col("seeds").alias("runs"), "collapsed",
+            "method", "source", "target", "volume", "shots", pl.col("seeds").alias("runs"), "collapsed",
             pl.col("mean").alias("F1, all"), pl.col("kept").alias("F1, others"),
         )  # fmt: skip
         tables.append(Table(f"{cells.name}-collapsed", "Collapsed runs; mean F1 of all runs, and of the others", means))
@@ -231,7 +231,7 @@ def broken(cells: Cells) -> dict[str, Any]:
 def results(cells: Cells) -> dict[str, Any]:
     """Every mean over seeds."""
     shown = cells.points.select(
-        "method", "source", "target", "volume", pl.col("mean").alias("F1"), pl.col("half").alias("± 95%"), pl.col("gain"),
+        "method", "source", "target", "volume", "shots", pl.col("mean").alias("F1"), pl.col("half").alias("± 95%"), "gain",
         pl.col("source_f1").alias("on source"), "seeds", pl.col("collapsed").alias("collapsed"),
     )  # fmt: skip
     caption = (

@@ -1,12 +1,9 @@
 """One model against another on the same sentences: a paired bootstrap from the counts that evaluations keep."""
 
-from itertools import product
-
 import numpy as np
 import polars as pl
 
 from engine.errors import DataError, StoreError
-from engine.fingerprint import fingerprint
 from engine.store import Store
 
 COUNTS = ["tp", "fp", "fn"]
@@ -53,42 +50,15 @@ def counts(store: Store, artifact: str) -> np.ndarray:
     return table.sort("sentence").select(COUNTS).to_numpy()
 
 
-def evaluations(store: Store) -> dict[str, str]:
-    """The evaluation that holds a cell's sentences, by the `fingerprint` of its rows in the results table.
-
-    A row's fingerprint stands for the evaluations it was made of (`engine.graph.CellWork`): this makes every one that
-    the store's evaluations allow.
-    """
-    names = store.artifacts()
-    records = {name: store.record(name) for name in names if name.startswith("evaluate-")}
-    scored: dict[tuple[str, str], list[str]] = {}
-    for name, record in records.items():
-        scored.setdefault((record["needs"]["model"], record["recipe"]["data"]["language"]), []).append(name)
-    found = {}
-    for name, record in records.items():
-        model, language = record["needs"]["model"], record["recipe"]["data"]["language"]
-        teacher = _teacher(store, model) if model.startswith("distill-") else None
-        sources = store.record(teacher or model)["recipe"]["data"]
-        taught = scored.get((teacher, language), []) if teacher else [""]
-        on_sources = [scored.get((teacher or model, split["language"]), []) for split in sources]
-        for parts in product([name], taught, *on_sources):
-            found[fingerprint([part.rpartition("-")[2] for part in parts])] = name
-    return found
-
-
-def _teacher(store: Store, student: str) -> str:
-    return store.record(store.record(student)["needs"]["labels"])["needs"]["teacher"]
-
-
 def compare(store: Store, first: str, second: str, draws: int = 10_000, random_state: int = 0) -> dict[str, float]:
-    """`bootstrap` of two cells, given the fingerprints of their rows. Raises StoreError where one has no sentences."""
-    known = evaluations(store)
-    for stamp in (first, second):
-        if stamp not in known:
-            raise StoreError(
-                f"{store.address}: no evaluation belongs to the fingerprint {stamp}. Is it of a row of this store that is done?"
-            )
-    return bootstrap(counts(store, known[first]), counts(store, known[second]), draws, random_state)
+    """`bootstrap` of two cells, given the evaluations that their rows name in the column "scored".
+
+    Raises StoreError where the store has one of them no more.
+    """
+    for artifact in (first, second):
+        if not store.has(artifact):
+            raise StoreError(f"{store.address} has no evaluation {artifact!r}. Name what a row of this store has in `scored`.")
+    return bootstrap(counts(store, first), counts(store, second), draws, random_state)
 
 
 def _f1(totals: np.ndarray) -> np.ndarray:

@@ -89,6 +89,7 @@ COLUMNS = pa.schema(
         ("error", pa.string()),  # what failed; null when done
         ("recipe_version", pa.int32()),  # of the training step that was scored
         ("fingerprint", pa.string()),  # of everything that decided the row
+        ("scored", pa.string()),  # the artifact with the counts of each test sentence
         ("finished", pa.timestamp("ms", tz="UTC")),
     ]
 )

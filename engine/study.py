@@ -200,6 +200,7 @@ def _summary(study: Study, plan: Plan, warnings: list[str]) -> dict[str, Any]:
             **{status: len(getattr(plan, status)) for status in ("done", "failed", "missing", "stale")},
             "steps": len(plan.graph.steps),
         },
+        "fingerprints": [work.fingerprint for work in plan.graph.cells],
     }
 
 

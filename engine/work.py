@@ -189,7 +189,7 @@ def identity(work: CellWork) -> dict[str, Any]:
         "method": cell.method, "sources": list(cell.sources), "n_sources": len(cell.sources), "target": cell.target,
         "volume": cell.volume, "shots": cell.shots, "perturbation": cell.perturbation, "seed": cell.seed,
         "train_data": digest(*work.train_data), "pool_data": work.pool_data and digest(work.pool_data),
-        "test_data": digest(work.test_data), "fingerprint": work.fingerprint, "finished": datetime.now(UTC),
+        "test_data": digest(work.test_data), "fingerprint": work.fingerprint, "scored": work.scored, "finished": datetime.now(UTC),
     }  # fmt: skip
 
 

@@ -57,7 +57,7 @@ def _row(method: str, source: str, target: str, volume: int, seed: int, f1: floa
         "study": STUDY, "task": "ner", "dataset": STUDY, "model": STUDY, "form": "slots", "method": method,
         "sources": sources, "n_sources": len(sources), "target": target, "volume": volume, "shots": 0,
         "perturbation": "none", "seed": seed, "entity_type": "ALL", "collapsed": False, "status": "done", "recipe_version": 4,
-        "updates": 350, "fingerprint": "0" * 12, "finished": datetime(2026, 11, 21, tzinfo=UTC), "f1": f1,
+        "updates": 350, "fingerprint": f"of {target}", "finished": datetime(2026, 11, 21, tzinfo=UTC), "f1": f1,
         "source_f1": 0.9, "teacher_f1": teacher,
         "gain": None if teacher is None else f1 - teacher, "sentences": 1_000, "entities": 1_500,
     }  # fmt: skip
@@ -75,4 +75,5 @@ def summary(sources: Sequence[str], targets: Sequence[str], volumes: Sequence[in
         },
         "warnings": [],
         "plan": {"cells": done + 2, "done": done, "failed": 2, "missing": 0, "stale": 0, "steps": 99},
+        "fingerprints": [f"of {target}" for target in targets],
     }  # fmt: skip

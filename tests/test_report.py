@@ -149,7 +149,7 @@ def test_cells_that_were_not_trained_alike_are_named(tmp_path: Path) -> None:
 
 
 def test_one_run_has_no_interval() -> None:
-    rows = pl.DataFrame({"method": ["direct"] * 3, "sources": [["eng"]] * 3, "target": ["afr", "afr", "fin"], "volume": [0] * 3,
+    rows = pl.DataFrame({"method": ["direct"] * 3, "sources": [["eng"]] * 3, "target": ["afr", "afr", "fin"], "volume": [0] * 3, "shots": [0] * 3,
                          "f1": [0.4, 0.6, 0.5], "gain": [None] * 3, "source_f1": [0.9] * 3, "collapsed": [False] * 3},
                         schema_overrides={"gain": pl.Float64})  # fmt: skip
     table = sections.summarize(rows).sort("target")
@@ -182,7 +182,7 @@ def test_tables_sort(shown: Browser) -> None:
         const rows = [...head.closest("table").tBodies[0].rows];
         return [head.getAttribute("aria-sort"), rows.map(r => r.cells[arguments[0]].textContent)]"""
     for order in ("ascending", "descending"):
-        said, texts = shown.run(script, 6)  # the gain, unknown for direct transfer
+        said, texts = shown.run(script, 7)  # the gain, unknown for direct transfer
         known = [float(text.replace("−", "-")) for text in texts if text != "–"]
         assert said == order
         assert texts[-1] == "–" and len(known) > 100 and len(set(known)) > 1

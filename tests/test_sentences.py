@@ -6,9 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis.sentences import bootstrap, compare, counts, evaluations
+from analysis.sentences import bootstrap, compare, counts
 from engine.errors import DataError, StoreError
-from engine.fingerprint import fingerprint
 from engine.store import Store
 
 
@@ -65,34 +64,20 @@ def test_other_sentences_are_refused() -> None:
         bootstrap(table, table[:1])
 
 
-def publish(store: Store, name: str, record: dict, sentences: list[tuple[int, int, int]] | None = None) -> str:
+def publish(store: Store, name: str, sentences: list[tuple[int, int, int]]) -> str:
     with store.scratch(name) as folder:
-        if sentences:
-            rows = [(number, *row) for number, row in enumerate(sentences)]
-            pl.DataFrame(rows, schema=["sentence", "tp", "fp", "fn"], orient="row").write_parquet(folder / "sentences.parquet")
-        store.publish(name, folder, record)
+        rows = [(number, *row) for number, row in enumerate(sentences)]
+        pl.DataFrame(rows, schema=["sentence", "tp", "fp", "fn"], orient="row").write_parquet(folder / "sentences.parquet")
+        store.publish(name, folder, {})
     return name
 
 
-def evaluation(store: Store, stamp: str, model: str, language: str, sentences: list[tuple[int, int, int]]) -> str:
-    record = {"needs": {"model": model}, "recipe": {"data": {"language": language}}}
-    return publish(store, f"evaluate-m-{stamp}", record, sentences)
-
-
-def test_a_row_finds_the_sentences_that_it_was_counted_from(tmp_path: Path) -> None:
+def test_two_evaluations_are_compared_by_name(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     store.probe()
-    teacher = publish(store, "finetune-t-aa", {"needs": {}, "recipe": {"data": [{"language": "deu"}, {"language": "eng"}]}})
-    labels = publish(store, "label-l-bb", {"needs": {"teacher": teacher}, "recipe": {}})
-    student = publish(store, "distill-s-cc", {"needs": {"labels": labels}, "recipe": {"data": {}}})
-    for stamp, model, language in (("01", teacher, "deu"), ("02", teacher, "eng")):
-        evaluation(store, stamp, model, language, [(9, 0, 0)])
-    by_teacher = evaluation(store, "03", teacher, "afr", [(1, 0, 1), (2, 1, 0), (0, 0, 3)])
-    by_student = evaluation(store, "04", student, "afr", [(2, 0, 0), (2, 1, 0), (1, 0, 2)])
-    direct, taught = fingerprint(["03", "", "01", "02"]), fingerprint(["04", "03", "01", "02"])  # as CellWork has them
-    found = evaluations(store)
-    assert found[direct] == by_teacher and found[taught] == by_student
-    assert counts(store, by_student).sum(axis=0).tolist() == [5, 1, 2]
-    assert compare(store, direct, taught, draws=100)["estimate"] == pytest.approx(10 / 13 - 6 / 11)
-    with pytest.raises(StoreError, match="0123"):
-        compare(store, direct, "0123")
+    teacher = publish(store, "evaluate-m-03", [(1, 0, 1), (2, 1, 0), (0, 0, 3)])
+    student = publish(store, "evaluate-m-04", [(2, 0, 0), (2, 1, 0), (1, 0, 2)])
+    assert counts(store, student).sum(axis=0).tolist() == [5, 1, 2]
+    assert compare(store, teacher, student, draws=100)["estimate"] == pytest.approx(10 / 13 - 6 / 11)
+    with pytest.raises(StoreError, match="evaluate-m-05"):
+        compare(store, teacher, "evaluate-m-05")
