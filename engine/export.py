@@ -13,7 +13,7 @@ from engine.spec import Checkpoint, Site
 from engine.steps.base import start
 from engine.store import Store
 
-TAGGERS = ("finetune", "distill")
+TAGGERS = ("finetune", "fewshot", "distill")
 
 
 def main(arguments: list[str] | None = None) -> int:

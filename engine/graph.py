@@ -72,7 +72,7 @@ class Step:
 class CellWork:
     """A cell and the artifacts that its rows are made of.
 
-    `trained`: the finetune or distill step that was scored. `scored`: its evaluation on the target. `teacher`: its
+    `trained`: the finetune, fewshot or distill step that was scored. `scored`: its evaluation on the target. `teacher`: its
     teacher's on the same split. `on_sources`: the transferring model's on its sources' test splits.
     """
 
@@ -199,7 +199,7 @@ def _points(study: Study) -> Iterator[tuple[str, tuple[str, ...], str, int, int,
                     yield method, (target,), target, 0, 0, seed
                     continue
                 for sources in study.sources:
-                    if sources == (target,):
+                    if sources == (target,) and method not in ADAPTED:
                         yield "in-language", sources, target, 0, 0, seed
                     elif target in sources:
                         continue  # its gold tags are read: no transfer
@@ -270,7 +270,7 @@ class _Compiler:
         teachers = [self._teacher(cell.form, sources, cell.seed, base) for sources in sets]
         on_sources = tuple([self._evaluate(teacher, code).artifact for teacher, codes in zip(teachers, sets, strict=True) for code in codes])
         labeled = cell.sources if not cell.shots else (*cell.sources, cell.target)
-        perturbation = self._perturbation(cell.perturbation, labeled, cell.target, cell.seed)
+        perturbation = self._perturbation(cell.perturbation, labeled, cell.shots, cell.target, cell.seed)
         if cell.method in STUDENTS:
             similarity = self._similarity(cell)
             on_teacher = self._evaluate_together(cell, teachers, similarity, perturbation).artifact
@@ -345,7 +345,7 @@ class _Compiler:
         pool = self._pool(cell.target, self.study.pool, max(self.study.volumes))
         labels = [self._labels(teacher, codes, cell.target, cell.seed) for teacher, codes in zip(teachers, sets, strict=True)]
         distill = DistillRecipe(
-            base, _stamps(teachers), _weights(cell, similarity), cell.form, pool, cell.volume, self.recipe.distill, cell.seed
+            base, tuple(map(_any_volume, labels)), _weights(cell, similarity), cell.form, pool, cell.volume, self.recipe.distill, cell.seed
         )
         needs = (*_roles("labels", labels), *_need_of(similarity), *base_needs)
         return self._step(distill, self._about_student(cell, cell.volume), needs), _content(pool)
@@ -377,14 +377,18 @@ class _Compiler:
         mixture = cell.method if cell.method in MIXTURES else ""
         return slug(self.name, mixture, "+".join(cell.sources), cell.target, str(volume), f"s{cell.seed}")
 
-    def _perturbation(self, kind: str, labeled: tuple[str, ...], target: str, seed: int) -> Perturbation | None:
+    def _perturbation(
+        self, kind: str, labeled: tuple[str, ...], shots: int, target: str, seed: int
+    ) -> Perturbation | None:
         """What is done to the target's test text for a model of these languages' labels."""
-        if kind == "none":
-            return None
         code = kind.partition(":")[2]
-        # In-language training has seen the names of train, so those of dev must do.
-        other = (self._split(code, "train"),) if code else tuple(self._split(target, split) for split in ("train", "dev"))
-        return Perturbation(kind, tuple(self._split(source, "train") for source in labeled), other, seed)
+        if kind in ("none", "mask", "random"):
+            return None if kind == "none" else Perturbation(kind, (), 0, (), seed)
+        if code:
+            return Perturbation(kind, (), 0, (self._split(code, "train"),), seed)
+        # Names and words of dev are new to every method; those of train are not to in-language training and to students.
+        train = tuple(self._split(source, "train") for source in labeled)
+        return Perturbation(kind, train, shots, (self._split(target, "dev"),), seed)
 
     def _evaluate(self, model: Step, language: str, perturbation: Perturbation | None = None) -> Step:
         """The evaluation of a model on the language's test split."""
@@ -401,8 +405,9 @@ class _Compiler:
             return self._evaluate(teachers[0], cell.target, perturbation)
         (base, base_needs), training, test = self._base(), self.recipe.finetune, self._split(cell.target, "test")
         volume = cell.volume if similarity else 0
+        weights = replace(_weights(cell, similarity), level="domain") if similarity else None
         recipe = EvaluateRecipe(
-            base, _stamps(teachers), _weights(cell, similarity), volume, test, perturbation, training.max_tokens,
+            base, tuple(teacher.fingerprint for teacher in teachers), weights, volume, test, perturbation, training.max_tokens,
             training.precision,
         )  # fmt: skip
         needs = (*_roles("model", teachers), *_need_of(similarity), *base_needs)
@@ -434,16 +439,13 @@ class _Compiler:
 
 def _adapted_to(method: str, sources: tuple[str, ...], target: str) -> tuple[str, ...]:
     """Whose text a method's pretraining goes on with."""
-    return {"adapted-sources": sources, "adapted-target": (target,), "adapted-both": (*sources, target)}[method]
+    both = tuple(sorted((*sources, target)))
+    return {"adapted-sources": sources, "adapted-target": (target,), "adapted-both": both}[method]
 
 
 def _base_of(model: Step) -> Base:
     """What a model was trained from, and how a step that loads it needs it."""
     return model.recipe.base, tuple(need for need in model.needs if need[0] == "base")
-
-
-def _stamps(steps: Sequence[Step]) -> tuple[str, ...]:
-    return tuple(step.fingerprint for step in steps)
 
 
 def _roles(role: str, steps: Sequence[Step]) -> tuple[tuple[str, str], ...]:
@@ -458,8 +460,13 @@ def _need_of(similarity: Step | None) -> tuple[tuple[str, str], ...]:
 def _weights(cell: Cell, similarity: Step | None) -> Weights | None:
     if similarity is None:
         return None
-    recipe = replace(similarity.recipe, volume=0)
-    return Weights(fingerprint([recipe.kind, RECIPE_VERSION[recipe.kind], recipe]), MIXTURES[cell.method][1])
+    return Weights(_any_volume(similarity), MIXTURES[cell.method][1])
+
+
+def _any_volume(step: Step) -> str:
+    """Stands for a step that goes through a pool, however much of it."""
+    recipe = replace(step.recipe, volume=0)
+    return fingerprint([recipe.kind, RECIPE_VERSION[recipe.kind], recipe])
 
 
 def _content(split: Split) -> str:

@@ -84,11 +84,12 @@ def _units(to_run: list[Step], left: Iterable[CellWork], costs: Mapping[str, flo
             unit = step.artifact if len(models) > 1 else home.get(models[0]) or f"evaluate {models[0]}"
         home[step.artifact] = unit
         members.setdefault(unit, []).append(step)
+    order = {name: number for number, name in enumerate(members)}
     cells: dict[str, list[CellWork]] = {}
     for work in left:
         homes = [home[name] for name in work.artifacts if name in home]
-        # The scored model's unit comes last: a teacher's is always before its student's.
-        cells.setdefault(home.get(work.scored) or (homes[-1] if homes else "rows"), []).append(work)
+        last = max(homes, key=order.__getitem__) if homes else "rows"  # what it needs is before it
+        cells.setdefault(last, []).append(work)
     units = []
     for name in {**members, **cells}:
         steps, finished = tuple(members.get(name, ())), tuple(cells.get(name, ()))

@@ -33,7 +33,7 @@ TASKS = ("ner",)
 FAMILIES = ("mt5", "encoder", "tiny")
 POOLS = ("train", "text")
 PERTURBATIONS = ("none", "names", "context", "both", "mask", "random")  # and those with a language:
-SWAPS = ("places", "given")
+SWAPS = {"places": "LOC", "given": "PER"}  # and the entity type that each is of
 AXES = ("dataset", "model", "form", "methods", "sources", "targets", "volumes", "shots", "perturbations", "seeds")
 
 # One number a kind of step. Raise it when the kind's code changes what it puts out: its steps, and all after them,
@@ -359,13 +359,13 @@ class Weights(Part):
 class DistillRecipe:
     """Soft labels of `volume` sentences -> a student. `weights`: of several teachers, None for equal ones.
 
-    The labels are known by their teachers and pool and not by the label steps: these label the study's largest
-    volume once, and a sentence's label does not depend on how many others are labeled with it.
+    `labels`: for each teacher the fingerprint of its label recipe with volume 0. That one labels the study's largest volume
+    once, and a sentence's label does not depend on how many others are labeled with it.
     """
 
     kind = "distill"
     base: Checkpoint | str
-    teachers: tuple[str, ...]
+    labels: tuple[str, ...]
     weights: Weights | None
     form: str
     pool: Split
@@ -376,11 +376,15 @@ class DistillRecipe:
 
 @dataclass(frozen=True)
 class Perturbation(Part):
-    """What is done to a test text (`engine.data.perturb`): `train`, the labeled text that the model was trained on;
-    `other`, where replacements are from."""
+    """What is done to a test text (`engine.data.perturb`).
+
+    `train`: the labeled text that the model was trained on, with `shots` above 0 so many of the target's sentences.
+    `other`: where replacements are from. Both are empty where the kind does without.
+    """
 
     kind: str
     train: tuple[Split, ...]
+    shots: int
     other: tuple[Split, ...]
     seed: int
 
@@ -491,8 +495,10 @@ class Study:
         for perturbation in self.perturbations:
             swap, _, code = perturbation.partition(":")
             if code:
-                _one_of("perturbations", swap, SWAPS, why=f" in {perturbation!r}")
+                _one_of("perturbations", swap, tuple(SWAPS), why=f" in {perturbation!r}")
                 language(code)
+                type_ = SWAPS[swap]
+                _require(type_ in self.types, f"perturbations={perturbation!r} with types={self.types}: it swaps {type_}, which is not scored")
             else:
                 _one_of("perturbations", perturbation, (*PERTURBATIONS, *(f"{swap}:CODE" for swap in SWAPS)))
         _require(bool(self.types), "types is empty: name the entity types that are scored, such as LOC, ORG and PER")

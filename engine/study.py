@@ -227,7 +227,8 @@ def _settings(frame: Any) -> Iterator[tuple[str, Any]]:
     """The finished cells of each dataset, model, form and perturbation."""
     done = frame.filter((frame["entity_type"] == "ALL") & (frame["status"] == "done"))
     for (*setting, perturbation), rows in done.group_by(["dataset", "model", "form", "perturbation"], maintain_order=True):
-        edited = f", test {perturbation} ({rows['exposure'].mean():.0%} of entities edited)" if perturbation != "none" else ""
+        exposures = sorted({f"{exposure:.0%}" for exposure in (rows["exposure"].min(), rows["exposure"].max()) if exposure is not None})
+        edited = f", test {perturbation} ({' to '.join(exposures)} of entities edited)" if perturbation != "none" else ""
         yield " ".join(setting) + edited, rows
 
 
@@ -251,7 +252,7 @@ def _table(setting: str, rows: Any, spread: bool) -> Table:
     several = len({name for name, _, _ in curves}) > 1
     for name, target, cells in curves:
         columns = [
-            cells.filter(pl.col("volume") == cells["volume"].max())["source_f1"],
+            cells.filter(pl.col("volume") == cells["volume"].max()).unique("seed")["source_f1"],
             *(cells.filter(pl.col("shots") == shots, pl.col("volume") == volume)["f1"] for shots, volume in amounts),
             ceiling.filter(pl.col("target") == target)["f1"],
         ]
@@ -270,8 +271,8 @@ def _curves(transfer: Any) -> Iterator[tuple[str, str, Any]]:
         for method in dict.fromkeys(cells["method"]):
             if method == "direct" and students and not direct["shots"].max():
                 continue
-            own = [method, "direct"] if method in students else [method]
-            yield method, target, cells.filter(cells["method"].is_in(own))
+            zero_shot = direct.filter(direct["shots"] == 0) if method in students else direct.clear()
+            yield method, target, cells.filter(cells["method"] == method).extend(zero_shot)
 
 
 def _score(scores: Any, spread: bool) -> str:

@@ -16,7 +16,8 @@ TEST, TRAIN = sandbox.sentences("x-nld", "test")[:200], sandbox.sentences("x-eng
 
 
 def other(kind: str) -> list[Sentence]:
-    return sandbox.sentences(kind.partition(":")[2] or "x-nld", "train")[:2_000]
+    code = kind.partition(":")[2]
+    return sandbox.sentences(code or "x-nld", "train" if code else "dev")
 
 
 def entities(sentences: list[Sentence]) -> list[tuple[str, str]]:

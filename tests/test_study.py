@@ -132,15 +132,19 @@ def test_students_of_several_teachers(study: Path, tmp_path: Path) -> None:
 
 
 def test_pretraining_and_the_source_model_go_on(study: Path, tmp_path: Path) -> None:
-    axes = ("methods=direct,adapted-both", "volumes=0", "shots=0,3,6", "perturbations=none,random")
+    axes = ("methods=direct,teacher-student,adapted-both", "volumes=0,20", "shots=0,3,6", "perturbations=none,random,names")
     run = command(str(study), "--local", "--out", str(tmp_path), *(text for axis in axes for text in ("--set", axis)))
     assert run.returncode == 0, run.stdout + run.stderr
     assert "2 pretrain, 2 finetune, 4 fewshot" in run.stdout
-    assert "3 shots" in run.stdout and "x-eng→x-nld adapted-both" in run.stdout
-    assert "test random (100% of" in run.stdout
-    whole = engine.results(str(tmp_path)).filter(pl.col("entity_type") == "ALL")
-    assert whole.filter(pl.col("perturbation") == "random")["exposure"].to_list() == [1.0] * 6
-    whole = whole.filter(pl.col("perturbation") == "none")
+    rows = [line.split() for line in run.stdout.splitlines() if line.strip().startswith("x-eng→x-nld ")]
+    numbers = {name: [len(row) - 2 for row in rows if row[1] == name] for name in ("direct", "teacher-student", "adapted-both")}
+    # F1 on the source, and: zero-shot and with 3 and 6 shots; zero-shot and with a text of 20. For each perturbation.
+    assert numbers == {"direct": [4] * 3, "teacher-student": [3] * 3, "adapted-both": [4] * 3}
+    every = engine.results(str(tmp_path)).filter(pl.col("entity_type") == "ALL")
+    exposures = {kind: part["exposure"].to_list() for (kind,), part in every.group_by("perturbation")}
+    assert exposures["random"] == [1.0] * 7 and exposures["none"] == [None] * 7
+    assert max(exposures["names"]) - min(exposures["names"]) < 0.05  # a few shots add a few names to those of the source
+    whole = every.filter(pl.col("perturbation") == "none", pl.col("method") != "teacher-student")
     assert set(zip(whole["method"], whole["shots"], strict=True)) == {(m, k) for m in ("direct", "adapted-both") for k in (0, 3, 6)}
     assert whole["gain"].null_count() == 6
     # Labeled target text counts as training data, and adaptation as text of the target.
@@ -203,6 +207,7 @@ def test_the_report_says_what_the_sandbox_is(out: Path) -> None:
         (["--set", "methods=teacher-student", "--set", "shots=0,5"], "axis shots=0,5 changes nothing"),
         (["--set", "perturbations=nmes"], "Did you mean 'names'"),
         (["--set", "perturbations=places:x-nlx"], "x-nld"),
+        (["--set", "perturbations=plces:x-nld"], "Did you mean 'places'"),
         (["--set", "shots=0,9000"], "x-nld train has 8000 sentences"),
         (["--set", "methods=multi-teacher", "--set", "volumes=20"], "no source set has two languages"),
         (["--set", "sources=x-eng+x-nld", "--set", "methods=direct", "--set", "volumes=0"], "has no cells"),

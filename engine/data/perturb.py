@@ -5,6 +5,7 @@ trained on is replaced by what it does not share. Such a model meets fewer repla
 of entities edited (the exposure) comes with the text. A name or word has one replacement throughout.
 """
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ Name = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Source:
-    """Labeled text to compare with or to draw from: its names by type, as written, and its other words with their numbers."""
+    """Labeled text to compare with or to draw from: its names by type, as written, and its other words, folded, with their
+    numbers."""
 
     names: dict[str, list[Name]]
     words: Counter[str]
@@ -35,7 +37,7 @@ class Source:
             for kind, first, last in spans(sentence.tags or ()):
                 names[kind][sentence.words[first : last + 1]] = None
                 inside |= {*range(first, last + 1)}
-            words.update(word for place, word in enumerate(sentence.words) if place not in inside)
+            words.update(word.casefold() for place, word in enumerate(sentence.words) if place not in inside)
         return cls({kind: sorted(found) for kind, found in names.items()}, words)
 
 
@@ -78,7 +80,8 @@ class _Names:
         self.random = Random(f"names {kind} {seed}")
         self.known = {type_: {_folded(name) for name in names} for type_, names in known.names.items()}
         self.spare = spare
-        self.letters = sorted({letter for s in test for word in s.words for letter in word.lower() if letter.isalpha()})
+        letters = {letter for s in test for word in s.words for letter in word.lower() if letter.isalpha()}
+        self.letters = sorted(letter for letter in letters if len(letter.upper()) == 1)  # "ß" would become two
         self.chosen: dict[tuple[str, Name], Name] = {}
 
     def __call__(self, sentence: Sentence) -> tuple[Sentence, int]:
@@ -132,13 +135,12 @@ class _Words:
     """Replaces words outside of names; remembers by what."""
 
     def __init__(self, known: Source, spare: Source, seed: int) -> None:
-        self.known = {word.casefold() for word in known.words}
-        self.common = {word.casefold() for word, _ in spare.words.most_common(COMMON)}
-        new = [word for word in spare.words if word.casefold() not in self.known and word.isalpha()]
-        Random(f"words {seed}").shuffle(new)
-        self.by_number = sorted(new, key=spare.words.__getitem__)
-        self.numbers = [spare.words[word] for word in self.by_number]
-        self.spare, self.chosen, self.taken = spare, dict[str, str](), set[int]()
+        self.known, self.numbers = set(known.words), spare.words
+        self.common = {word for word, _ in spare.words.most_common(COMMON)}
+        self.new = [word for word in spare.words if word not in self.known and word.isalpha()]
+        Random(f"words {seed}").shuffle(self.new)
+        self.new.sort(key=self.numbers.__getitem__)
+        self.free, self.chosen = list[str](), dict[str, str]()
 
     def __call__(self, sentence: Sentence) -> Sentence:
         tags = sentence.tags or ()
@@ -155,16 +157,16 @@ class _Words:
 
     def _nearest(self, folded: str) -> str:
         """The word of the nearest frequency; one that replaces nothing yet, while there are such."""
-        if not self.by_number:
+        self.free = self.free or list(self.new)
+        if not self.free:
             raise DataError(
                 f"perturbation 'context': no word to put in the place of {folded!r}: the target's text has none that the training "
                 "text lacks. Use another perturbation, or a dataset with more text."
             )
-        number = self.spare.words[folded]
-        free = [place for place in range(len(self.by_number)) if place not in self.taken] or range(len(self.by_number))
-        place = min(free, key=lambda place: (abs(self.numbers[place] - number), place))
-        self.taken.add(place)
-        return self.by_number[place]
+        number = self.numbers[folded]
+        above = bisect_left(self.free, number, key=self.numbers.__getitem__)
+        around = [place for place in (above - 1, above) if 0 <= place < len(self.free)]
+        return self.free.pop(min(around, key=lambda place: abs(self.numbers[self.free[place]] - number)))
 
 
 def _folded(name: Name) -> str:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from transformers import AutoModelForTextEncoding
+from transformers import AutoModel, AutoModelForTextEncoding
 
 from engine.data.sentences import Sentence
-from engine.models.load import load_model
+from engine.models.load import load_model, model_type
+from engine.models.tagger import T5_TYPES
 from engine.models.windows import Subwords, make_windows, special_ids
 
 BATCH = 64  # windows of a forward pass
@@ -20,7 +21,8 @@ class Embedder:
     """
 
     def __init__(self, checkpoint: str, max_tokens: int, precision: str, device: torch.device) -> None:
-        self.model, self.tokenizer = load_model(checkpoint, AutoModelForTextEncoding)
+        whole = model_type(checkpoint) not in T5_TYPES
+        self.model, self.tokenizer = load_model(checkpoint, AutoModel if whole else AutoModelForTextEncoding)
         self.model.to(device).eval()
         self._subwords, self._ends = Subwords(self.tokenizer), special_ids(self.tokenizer)
         self.max_tokens, self.precision, self.device = max_tokens, precision, device

@@ -31,7 +31,7 @@ def run(
     """Train a student that starts from the base, as its teacher did: from the teacher itself it had nothing to learn."""
     pool = read_pool(recipe.pool, site.data)
     sentences = [pool[i] for i in nested_subset(pool, recipe.volume, recipe.seed)]
-    number = len(recipe.teachers)
+    number = len(recipe.labels)
     (tags, *_), answers = zip(*(read_labels(inputs[f"labels {i}"], recipe.volume) for i in range(number)), strict=True)
     labels = mixture(answers, teacher_weights(recipe, number, inputs))
     checkpoint = start(recipe.base, inputs, site)

@@ -8,6 +8,7 @@ import polars as pl
 
 from engine.data.corpora import read_split
 from engine.data.perturb import perturb
+from engine.data.sampling import nested_subset
 from engine.data.sentences import Sentence
 from engine.models.predict import decode, probabilities
 from engine.models.saved import load_tagger
@@ -56,5 +57,10 @@ def _test(recipe: EvaluateRecipe, site: Site) -> tuple[list[Sentence], float | N
     sentences, perturbation = read_split(recipe.data, site.data), recipe.perturbation
     if perturbation is None:
         return sentences, None
-    train, other = ([s for split in splits for s in read_split(split, site.data)] for splits in (perturbation.train, perturbation.other))
+    train, other = [], [s for split in perturbation.other for s in read_split(split, site.data)]
+    for split in perturbation.train:
+        labeled = read_split(split, site.data)
+        if perturbation.shots and split.language == recipe.data.language:
+            labeled = [labeled[i] for i in nested_subset(labeled, perturbation.shots, perturbation.seed)]
+        train += labeled
     return perturb(perturbation.kind, sentences, train, other, perturbation.seed)
