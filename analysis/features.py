@@ -10,9 +10,10 @@ from functools import cache
 
 import polars as pl
 
+from analysis.pairs import required
 from analysis.typology import DISTANCES, canonical, distances
 from engine.data import lang2vec
-from engine.errors import DataError, did_you_mean
+from engine.errors import DataError
 from engine.languages import LANGUAGES, language
 
 # What tells analyses apart, and what tells cells of one analysis apart. A seed is a replicate.
@@ -63,7 +64,7 @@ def design(
     Raises DataError for a column that is not there, duplicated cells, and a table without a finished cell of transfer;
     StudyError for an unknown language code.
     """
-    check_columns(results, ("entity_type", "status", "seed", "collapsed", *MEANS, *GROUPS, *AXES, *sizes, *measures))
+    required(results, ("entity_type", "status", "seed", "collapsed", *MEANS, *GROUPS, *AXES, *sizes, *measures))
     whole = results.lazy().filter(pl.col("entity_type") == "ALL")
     done = whole.filter(pl.col("status") == "done")
     if not collapsed:
@@ -93,7 +94,7 @@ def with_typology(frame: pl.DataFrame, source: str = "source", target: str = "ta
     "family", the target's. Each is null where nothing is known. Raises StudyError for an unknown code, DataError for a
     column that is not there or already has such a name.
     """
-    check_columns(frame, (source, target))
+    required(frame, (source, target))
     pairs = frame.select(source, target).unique().drop_nulls()
     several = pairs[source].str.contains("+", literal=True).any()
     each = pairs.with_columns(pl.col(source).str.split("+").alias("_each")).explode("_each")
@@ -140,15 +141,6 @@ def _replicates(done: pl.LazyFrame, others: list[str]) -> pl.LazyFrame:
 def _ceilings(done: pl.LazyFrame) -> pl.LazyFrame:
     sound = done.filter((pl.col("method") == "in-language") & ~_COLLAPSED)
     return sound.group_by(_CEILING).agg(pl.col("f1").mean().alias("ceiling"))
-
-
-def check_columns(frame: pl.DataFrame, needed: Sequence[str]) -> None:
-    """Raise DataError, with the nearest name there is, for the first of `needed` that is no column of `frame`."""
-    for column in needed:
-        if column not in frame.columns:
-            raise DataError(
-                f"the table has no column {column!r}.{did_you_mean(column, frame.columns)} It has: {', '.join(frame.columns)}."
-            )
 
 
 def _check_cells(frame: pl.DataFrame) -> None:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from analysis.features import check_columns
-from analysis.pairs import FEWEST
+from analysis.pairs import FEWEST, required
 from engine.errors import DataError, StudyError, did_you_mean
 
 BY = ("target", "source", "language", "family")
@@ -31,7 +30,7 @@ class Folds:
             raise StudyError(f"by={by!r}: what can be held out is {', '.join(BY)}.{did_you_mean(by, BY)}")
         sources, targets = frame[source].str.split("+").to_list(), [[name] for name in frame[target]]
         if by == "family":
-            check_columns(frame, (family,))
+            required(frame, (family,))
             targets = [[name or code[0]] for name, code in zip(frame[family], targets, strict=True)]
         held = sources if by == "source" else targets
         units = np.array(sorted({name for names in held for name in names}))

@@ -20,9 +20,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from analysis.conformal import Fold, interval
-from analysis.features import check_columns
 from analysis.folds import Folds
-from analysis.pairs import Pairs
+from analysis.pairs import Pairs, required
 from analysis.ranking import ndcg, rank_correlation, regret
 from engine.errors import DataError, did_you_mean
 
@@ -178,7 +177,7 @@ def held_out(
     Raises DataError for a table from which nothing can be predicted (`Pairs.of`), fewer than 4 languages to hold out, and
     more predictors than languages; StudyError for another `by`.
     """
-    check_columns(frame, (outcome, *features, source, target, *settings))
+    required(frame, (outcome, *features, source, target, *settings))
     sets = frame[source].dtype == pl.List
     frame = frame.with_columns(pl.col(source).list.join("+") if sets else pl.col(source).cast(pl.String), pl.col(target).cast(pl.String))
     cell = pl.concat_str([source, *settings], separator=", ", ignore_nulls=True)
