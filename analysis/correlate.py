@@ -134,7 +134,8 @@ def _jackknife(pairs: Pairs, transform: Transform) -> tuple[np.ndarray, np.ndarr
     often = (~without).sum(axis=0)[first, None]
     squares = changes**2
     variance = np.maximum(squares.sum(0) - ((often - 1) * own**2).sum(0), (own**2).sum(0))
-    freedom = np.maximum(3 * squares.sum(0) ** 2 / (squares**2).sum(0) - 3, FEWEST)
+    with np.errstate(invalid="ignore"):  # nothing changes where a feature is the outcome itself: no interval
+        freedom = np.maximum(3 * squares.sum(0) ** 2 / (squares**2).sum(0) - 3, FEWEST)
     half = stats.t.ppf(0.5 + LEVEL / 2, freedom) * np.sqrt(variance)
     return np.tanh(whole - half), np.tanh(whole + half)
 

@@ -143,7 +143,7 @@ def results(rng: np.random.Generator, falls: float = 0.0) -> pl.DataFrame:
                     rows.append((method, [source], target, int(volume), seed, score, "ALL", "done", "d", "m", "slots"))
                 rows.append(("in-language", [target], target, 0, seed, 0.9, "ALL", "done", "d", "m", "slots"))
     columns = ["method", "sources", "target", "volume", "seed", "f1", "entity_type", "status", "dataset", "model", "form"]
-    return pl.DataFrame(rows, schema=columns, orient="row")
+    return pl.DataFrame(rows, schema=columns, orient="row").with_columns(shots=0)
 
 
 def test_a_table_of_results_becomes_a_curve_per_pair_from_its_teacher_on() -> None:
