@@ -13,7 +13,7 @@ LAYERS = [
     ("engine.errors",),
     ("engine.languages", "engine.fingerprint", "engine.parts"),
     ("engine.spec",),
-    ("engine.data", "engine.store", "engine.tasks"),
+    ("engine.data", "engine.store", "engine.tasks", "engine.source_sets"),
     ("engine.models", "engine.train"),
     ("engine.steps", "engine.graph"),
     ("engine.work",),

@@ -1,0 +1,24 @@
+"""Every study says what it asks, its full form has cells, and its local form is a plan that needs no file."""
+
+import ast
+import runpy
+from pathlib import Path
+
+import pytest
+
+from engine.graph import compile_study, expand
+from engine.languages import language
+
+FILES = sorted((Path(__file__).resolve().parents[1] / "studies").glob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_study_file_is_whole(file: Path) -> None:
+    text = ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""
+    assert "question Q" in text and "Hypothesis: " in text
+    assert f"python -m engine.study studies/{file.name} --plan" in text
+    defined = runpy.run_path(str(file))
+    full, local = defined["study"], defined["local"]
+    assert full.name == local.name == file.stem
+    assert len(expand(full)) > len(compile_study(local, None).cells) > 0
+    assert not any(language(code).sandbox for code in full.targets) and all(language(code).sandbox for code in local.targets)
