@@ -16,7 +16,7 @@ from transformers import AutoModelForSeq2SeqLM
 
 from benchmarks.material import TAGS, TYPES, Examples, UserLoop, tag_numbers
 from engine.data.corpora import open_dataset, pool
-from engine.data.sampling import nested_subset
+from engine.data.sampling import subset
 from engine.data.sentences import Sentence
 from engine.models.load import load_model
 from engine.models.mt5 import sentinel_ids, tag_piece_ids
@@ -93,8 +93,7 @@ def cell(base: str, method: str, source: str, target: str, volume: int, seed: in
     train = data.sentences(target if method == "in-language" else source, "train")
     model.train(train, tag_numbers(train), RECIPE.finetune)
     if method == "teacher-student":
-        unlabeled = pool(data, target, "train")
-        chosen = [unlabeled[i] for i in nested_subset(unlabeled, volume, seed)]
+        chosen = subset(pool(data, target, "train"), volume, seed)
         tags = model.tag(chosen)
         model = Script(base, seed)
         model.train(chosen, tags, RECIPE.distill)

@@ -261,7 +261,8 @@ class _Compiler:
         if self.checkpoint == TINY_CHECKPOINT and self.recipe.pretrain is None:
             raise StudyError("model=tiny with a recipe without `pretrain`: the tiny model is made by that step. Give one.")
         # What cells share is made once; a study of 100,000 cells asks for it that often.
-        for name in ("_base", "_adapted", "_teacher", "_evaluate", "_labels", "_compare", "_split", "_perturbation", "_pool", "_train_data"):
+        for name in ("_base", "_adapted", "_teacher", "_evaluate", "_labels", "_compare", "_split", "_perturbation", "_pool", "_train_data",
+                     "_any_volume"):  # fmt: skip
             setattr(self, name, cache(getattr(self, name)))
 
     def add(self, cell: Cell) -> None:
@@ -345,7 +346,7 @@ class _Compiler:
         pool = self._pool(cell.target, self.study.pool, max(self.study.volumes))
         labels = [self._labels(teacher, codes, cell.target, cell.seed) for teacher, codes in zip(teachers, sets, strict=True)]
         distill = DistillRecipe(
-            base, tuple(map(_any_volume, labels)), _weights(cell, similarity), cell.form, pool, cell.volume, self.recipe.distill, cell.seed
+            base, tuple(map(self._any_volume, labels)), self._weights(cell, similarity), cell.form, pool, cell.volume, self.recipe.distill, cell.seed
         )
         needs = (*_roles("labels", labels), *_need_of(similarity), *base_needs)
         return self._step(distill, self._about_student(cell, cell.volume), needs), _content(pool)
@@ -405,13 +406,22 @@ class _Compiler:
             return self._evaluate(teachers[0], cell.target, perturbation)
         (base, base_needs), training, test = self._base(), self.recipe.finetune, self._split(cell.target, "test")
         volume = cell.volume if similarity else 0
-        weights = replace(_weights(cell, similarity), level="domain") if similarity else None
+        # Of either level by the weights of the language, so that the gain is over one teacher.
+        weights = replace(self._weights(cell, similarity), level="domain") if similarity else None
         recipe = EvaluateRecipe(
             base, tuple(teacher.fingerprint for teacher in teachers), weights, volume, test, perturbation, training.max_tokens,
             training.precision,
         )  # fmt: skip
         needs = (*_roles("model", teachers), *_need_of(similarity), *base_needs)
         return self._step(recipe, f"teachers-{self._about_student(cell, volume)}", needs)
+
+    def _weights(self, cell: Cell, similarity: Step | None) -> Weights | None:
+        return None if similarity is None else Weights(self._any_volume(similarity), MIXTURES[cell.method][1])
+
+    def _any_volume(self, step: Step) -> str:
+        """Stands for a step that goes through a pool, however much of it."""
+        recipe = replace(step.recipe, volume=0)
+        return fingerprint([recipe.kind, RECIPE_VERSION[recipe.kind], recipe])
 
     def _step(self, recipe: StepRecipe, about: str, needs: tuple[tuple[str, str], ...]) -> Step:
         step = Step.of(recipe, about, needs, self.model)
@@ -455,18 +465,6 @@ def _roles(role: str, steps: Sequence[Step]) -> tuple[tuple[str, str], ...]:
 
 def _need_of(similarity: Step | None) -> tuple[tuple[str, str], ...]:
     return (("similarity", similarity.artifact),) if similarity else ()
-
-
-def _weights(cell: Cell, similarity: Step | None) -> Weights | None:
-    if similarity is None:
-        return None
-    return Weights(_any_volume(similarity), MIXTURES[cell.method][1])
-
-
-def _any_volume(step: Step) -> str:
-    """Stands for a step that goes through a pool, however much of it."""
-    recipe = replace(step.recipe, volume=0)
-    return fingerprint([recipe.kind, RECIPE_VERSION[recipe.kind], recipe])
 
 
 def _content(split: Split) -> str:

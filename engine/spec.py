@@ -154,8 +154,9 @@ class Recipe:
     """The trainings of a study. `pretrain` is None where the checkpoint is used as it is.
 
     `adapt`: how pretraining goes on for the methods "adapted-...", on the cell's languages. `fewshot`: how a model goes on
-    with labeled target sentences, where the axis `shots` has any. `alpha`: a language with n labeled sentences in a source set is drawn with a probability in proportion to n**alpha:
-    1 takes each sentence once, 0 each language as often (Xue et al. 2021, section 3.1, pretrain with 0.3).
+    with labeled target sentences, where the axis `shots` has any. `alpha`: a language with n labeled sentences in a
+    source set is drawn with a probability in proportion to n**alpha: 1 takes each sentence once, 0 each language as often
+    (Xue et al. 2021, section 3.1, pretrain with 0.3).
     """
 
     finetune: Training
@@ -393,7 +394,8 @@ class Perturbation(Part):
 class EvaluateRecipe:
     """A tagger, trained from `base`, and a labeled split -> counts per entity type and per sentence.
 
-    Several `models` answer together, each with its weight over the first `volume` sentences of the pool.
+    Several `models` answer together, each with its weight over the first `volume` sentences of the pool, at the level
+    "domain": a test sentence has the weights of its language.
     """
 
     kind = "evaluate"

@@ -76,10 +76,14 @@ class _Names:
     """Replaces names; remembers by what."""
 
     def __init__(self, kind: str, known: Source, spare: Source, test: Sequence[Sentence], seed: int) -> None:
-        self.kind, _, self.code = kind.partition(":")
+        self.kind = kind.partition(":")[0]
         self.random = Random(f"names {kind} {seed}")
         self.known = {type_: {_folded(name) for name in names} for type_, names in known.names.items()}
-        self.spare = spare
+        new_only = kind in ("names", "both")
+        self.pool = {
+            type_: [name for name in names if not new_only or _folded(name) not in self.known.get(type_, ())]
+            for type_, names in spare.names.items()
+        }
         letters = {letter for s in test for word in s.words for letter in word.lower() if letter.isalpha()}
         self.letters = sorted(letter for letter in letters if len(letter.upper()) == 1)  # "ß" would become two
         self.chosen: dict[tuple[str, Name], Name] = {}
@@ -108,16 +112,16 @@ class _Names:
             case "random":
                 return tuple("".join(self._letter(letter) for letter in word) for word in name)
             case "places" if type_ == "LOC":
-                return self._draw(type_, name, self.spare.names.get(type_, []))
+                return self._draw(type_, name)
             case "given" if type_ == "PER":
-                return (self._draw(type_, name, self.spare.names.get(type_, []))[0], *name[1:])
+                return (self._draw(type_, name)[0], *name[1:])
             case "names" | "both" if shared:
-                return self._draw(type_, name, [new for new in self.spare.names.get(type_, []) if _folded(new) not in self.known[type_]])
+                return self._draw(type_, name)
             case _:
                 return name
 
-    def _draw(self, type_: str, name: Name, names: Sequence[Name]) -> Name:
-        if choices := [new for new in names if _folded(new) != _folded(name)]:
+    def _draw(self, type_: str, name: Name) -> Name:
+        if choices := [new for new in self.pool.get(type_, ()) if _folded(new) != _folded(name)]:
             return self.random.choice(choices)
         raise DataError(
             f"perturbation {self.kind!r}: no {type_} to put in the place of {' '.join(name)!r}: the text that names are drawn "

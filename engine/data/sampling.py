@@ -29,6 +29,11 @@ def nested_subset(sentences: Sequence[Sentence], n: int, seed: int) -> list[int]
     return [index for _, index in sorted(keys)[:n]]
 
 
+def subset(sentences: Sequence[Sentence], n: int, seed: int) -> list[Sentence]:
+    """The sentences of `nested_subset`, in its order."""
+    return [sentences[i] for i in nested_subset(sentences, n, seed)]
+
+
 def tempered(languages: Sequence[Sequence[Sentence]], alpha: float, seed: int) -> list[list[int]]:
     """For each language of a source set the indices of its sentences, as many in all as there are.
 

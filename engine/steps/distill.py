@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.data.corpora import read_pool
-from engine.data.sampling import nested_subset
+from engine.data.sampling import subset
 from engine.models.load import new_tagger
 from engine.models.saved import save_tagger
 from engine.models.similarity import mixture
@@ -29,8 +29,7 @@ def run(
     recipe: DistillRecipe, inputs: Mapping[str, Path], out: Path, site: Site, backend: Backend
 ) -> dict[str, Any]:
     """Train a student that starts from the base, as its teacher did: from the teacher itself it had nothing to learn."""
-    pool = read_pool(recipe.pool, site.data)
-    sentences = [pool[i] for i in nested_subset(pool, recipe.volume, recipe.seed)]
+    sentences = subset(read_pool(recipe.pool, site.data), recipe.volume, recipe.seed)
     number = len(recipe.labels)
     (tags, *_), answers = zip(*(read_labels(inputs[f"labels {i}"], recipe.volume) for i in range(number)), strict=True)
     labels = mixture(answers, teacher_weights(recipe, number, inputs))

@@ -1,4 +1,7 @@
-"""Evaluate: a tagger, or several together, and a labeled split -> span counts per entity type, and per sentence with its predicted tags."""
+"""Evaluate: a tagger, or several together, and a labeled split -> span counts per entity type, and per sentence.
+
+With each sentence's counts come its predicted tags.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +11,7 @@ import polars as pl
 
 from engine.data.corpora import read_split
 from engine.data.perturb import perturb
-from engine.data.sampling import nested_subset
+from engine.data.sampling import subset
 from engine.data.sentences import Sentence
 from engine.models.predict import decode, probabilities
 from engine.models.saved import load_tagger
@@ -32,9 +35,7 @@ def run(
     for number in range(len(recipe.models)):
         tagger = load_tagger(inputs[f"model {number}"], start(recipe.base, inputs, site)).to(backend.device)
         answers.append(probabilities(tagger, sentences, recipe.max_tokens, 64, recipe.precision))
-    shared = teacher_weights(recipe, len(answers), inputs)
-    # A test sentence has the weights of its language, whatever its own: so the gain of either level is over one teacher.
-    predicted = decode(mixture(answers, shared.mean(axis=0, keepdims=True)), tagger.tags)
+    predicted = decode(mixture(answers, teacher_weights(recipe, len(answers), inputs)), tagger.tags)
     gold = [sentence.tags or () for sentence in sentences]
     total = count(gold, predicted)
     rows = [(kind, *total.get(kind, (0, 0, 0))) for kind in (*sorted(recipe.data.types), ALL)]
@@ -61,6 +62,6 @@ def _test(recipe: EvaluateRecipe, site: Site) -> tuple[list[Sentence], float | N
     for split in perturbation.train:
         labeled = read_split(split, site.data)
         if perturbation.shots and split.language == recipe.data.language:
-            labeled = [labeled[i] for i in nested_subset(labeled, perturbation.shots, perturbation.seed)]
+            labeled = subset(labeled, perturbation.shots, perturbation.seed)
         train += labeled
     return perturb(perturbation.kind, sentences, train, other, perturbation.seed)

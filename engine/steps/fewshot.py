@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.data.corpora import read_split
-from engine.data.sampling import nested_subset
+from engine.data.sampling import subset
 from engine.models.saved import load_tagger, save_tagger
 from engine.models.tagger import Tagger
 from engine.spec import FewshotRecipe, Site
@@ -20,8 +20,7 @@ def run(
     recipe: FewshotRecipe, inputs: Mapping[str, Path], out: Path, site: Site, backend: Backend
 ) -> dict[str, Any]:
     """Train the tagger on the gold tags of the subset. Subsets are nested: more shots add to fewer."""
-    labeled = read_split(recipe.data, site.data)
-    sentences = [labeled[i] for i in nested_subset(labeled, recipe.shots, recipe.seed)]
+    sentences = subset(read_split(recipe.data, site.data), recipe.shots, recipe.seed)
     checkpoint = start(recipe.base, inputs, site)
 
     def before() -> Tagger:

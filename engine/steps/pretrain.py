@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from engine.data.corpora import read_pool
-from engine.data.sampling import nested_subset
+from engine.data.sampling import subset
 from engine.data.sentences import Sentence
 from engine.models.pretraining import Pretrainer, pretrainer
 from engine.models.sizes import TINY_CHECKPOINT
@@ -48,6 +48,5 @@ def _texts(recipe: PretrainRecipe, site: Site) -> list[Sentence]:
     texts = []
     for split in recipe.data:
         sentences = read_pool(split, site.data)
-        chosen = nested_subset(sentences, min(recipe.training.sentences, len(sentences)), recipe.seed)
-        texts += [sentences[i] for i in chosen]
+        texts += subset(sentences, min(recipe.training.sentences, len(sentences)), recipe.seed)
     return texts

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from engine.data.corpora import read_pool
-from engine.data.sampling import nested_subset
+from engine.data.sampling import subset
 from engine.data.sentences import Sentence
 from engine.models.embed import Embedder
 from engine.models.similarity import similarities, weights
@@ -25,7 +25,7 @@ def run(
 
     def read(split: Split, most: int) -> list[Sentence]:
         pool = read_pool(split, site.data)
-        return [pool[i] for i in nested_subset(pool, min(most, len(pool)), recipe.seed)]
+        return subset(pool, min(most, len(pool)), recipe.seed)
 
     embed = Embedder(start(recipe.base, inputs, site), recipe.max_tokens, recipe.precision, backend.device)
     sources = [embed(read(split, recipe.training.sentences)) for split in recipe.sources]
