@@ -1,18 +1,17 @@
-"""A study as work: its cells, and the steps that they need. Cells share steps: equal recipes are one step.
+"""A study's cells as work: the steps that they need. Cells share steps: equal recipes are one step.
 
 Pure: reads the versions of data and models, trains nothing, knows no store. The plan (`engine.plan`) takes away what
 the store has.
 """
-
 import gc
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
-from itertools import product
 from typing import Any
 
+from engine.cells import expand
 from engine.data.corpora import Dataset, open_dataset, pool_size, pool_version
 from engine.errors import DataError, StudyError
 from engine.fingerprint import fingerprint
@@ -20,7 +19,6 @@ from engine.models import recipes
 from engine.models.sizes import TINY_CHECKPOINT, checkpoint, describe, short_name
 from engine.spec import (
     ADAPTED,
-    FORMS,
     MIXTURES,
     RECIPE_VERSION,
     STUDENTS,
@@ -139,85 +137,6 @@ def without_collection() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-def expand(study: Study) -> list[Cell]:
-    """Return the study's cells, each once.
-
-    Volume 0 of a student is direct transfer from its source set, direct transfer from a language to itself is the
-    in-language ceiling, and several teachers on one source are one: such cells go by that name. A source set gives no cell
-    for a target that is one of it. Raises StudyError where an axis changes nothing, a model cannot serve a form, or no cell
-    is left.
-    """
-    students = [method for method in study.methods if method in STUDENTS]
-    if not students and len(study.volumes) > 1:
-        raise StudyError(
-            f"axis volumes={','.join(map(str, study.volumes))} changes nothing: of methods={','.join(study.methods)} none "
-            "reads unlabeled text. Set volumes=0, or add teacher-student to the methods."
-        )
-    if study.shots != (0,) and not {"direct", *ADAPTED} & {*study.methods}:
-        raise StudyError(
-            f"axis shots={','.join(map(str, study.shots))} changes nothing: of methods={','.join(study.methods)} none goes on "
-            "with labeled target sentences. Set shots=0, or add direct to the methods."
-        )
-    several = [method for method in students if method in MIXTURES]
-    if several and max(map(len, study.sources)) == 1:
-        raise StudyError(
-            f"methods={','.join(several)} with sources={','.join('+'.join(s) for s in study.sources)}: no source set has two "
-            "languages, so there is one teacher. Write a set as eng+deu, or use teacher-student."
-        )
-    if study.methods == ("in-language",) and len(study.sources) > 1:
-        raise StudyError("axis sources changes nothing: in-language training has no source. Give one source set, or add a method.")
-    if len(students) == len(study.methods) and set(study.volumes) == {0}:
-        raise StudyError(f"methods={','.join(students)} with volumes=0: a student needs unlabeled text. Give a volume above 0.")
-    cells: dict[Cell, None] = {}
-    for dataset in study.dataset:
-        for model in study.model:
-            name = short_name(model)
-            for form in study.form or (describe(model).form,):
-                _check_form(model, form)
-                for point, perturbation in product(_points(study), study.perturbations):
-                    method, sources, target, volume, shots, seed = point
-                    cells[Cell(
-                        study=study.name, task=study.task, dataset=dataset, model=name, form=form, method=method,
-                        sources=sources, target=target, volume=volume, shots=shots, perturbation=perturbation, seed=seed,
-                    )] = None  # fmt: skip
-    if not cells:
-        raise StudyError(
-            f"study {study.name!r} has no cells: a target needs a source set without it. sources="
-            f"{','.join('+'.join(s) for s in study.sources)}, targets={','.join(study.targets)}."
-        )
-    return list(cells)
-
-
-def _points(study: Study) -> Iterator[tuple[str, tuple[str, ...], str, int, int, int]]:
-    """Method, sources, target, volume, shots and seed of each cell; some more than once."""
-    for seed in study.seeds:
-        for target in study.targets:
-            for method in study.methods:
-                if method == "in-language":
-                    yield method, (target,), target, 0, 0, seed
-                    continue
-                for sources in study.sources:
-                    if sources == (target,) and method not in ADAPTED:
-                        yield "in-language", sources, target, 0, 0, seed
-                    elif target in sources:
-                        continue  # its gold tags are read: no transfer
-                    elif method in STUDENTS:
-                        student = "teacher-student" if len(sources) == 1 else method
-                        for volume in study.volumes:
-                            yield (student if volume else "direct"), sources, target, volume, 0, seed
-                    else:
-                        for shots in study.shots:
-                            yield method, sources, target, 0, shots, seed
-
-
-def _check_form(model: str, form: str) -> None:
-    if form != "encoder" and describe(model).family == "encoder":
-        raise StudyError(
-            f"form={form} with model={model}: {form} needs an encoder-decoder with sentinels, as mT5. Use form=encoder "
-            f"(forms: {', '.join(FORMS)})."
-        )
 
 
 @without_collection()

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.cells import expand
 from engine.fingerprint import FingerprintError, Part, canonical, fingerprint
-from engine.graph import compile_study, expand
+from engine.graph import compile_study
 from engine.spec import Checkpoint, Resources, Split, Study, Training
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from engine.graph import compile_study, expand
+from engine.cells import expand
+from engine.graph import compile_study
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

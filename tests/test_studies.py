@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.graph import compile_study, expand
+from engine.cells import expand
+from engine.graph import compile_study
 from engine.languages import language
 
 FILES = sorted((Path(__file__).resolve().parents[1] / "studies").glob("*.py"))

@@ -1,0 +1,173 @@
+"""What each kind of step does: its recipe holds all that decides its output, and nothing else."""
+
+from dataclasses import dataclass
+
+from engine.fingerprint import Part
+from engine.spec.training import Distillation, Pretraining, Similarity, Training
+
+# One number a kind of step. Raise it when the kind's code changes what it puts out: its steps, and all after them,
+# then count as stale.
+RECIPE_VERSION = {
+    "pretrain": 3, "finetune": 5, "fewshot": 1, "label": 3, "similarity": 1, "distill": 5, "evaluate": 3,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Checkpoint(Part):
+    """A pretrained model: its name, and the hash (local folder) or revision (hub) that fixes its weights."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Split(Part):
+    """One split of one language of a dataset, known by the hash of its content and not by its path.
+
+    `types`: the entity types kept; `dropped`: those read as O.
+    """
+
+    dataset: str
+    language: str
+    split: str
+    version: str
+    types: tuple[str, ...]
+    dropped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainRecipe:
+    """Text of several languages -> a base model. `base`: a checkpoint, or the fingerprint of another pretrain step."""
+
+    kind = "pretrain"
+    base: Checkpoint | str
+    data: tuple[Split, ...]
+    training: Pretraining
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneRecipe:
+    """Labeled text -> a tagger. `base`: a checkpoint, or the fingerprint of a pretrain step."""
+
+    kind = "finetune"
+    base: Checkpoint | str
+    form: str
+    data: tuple[Split, ...]
+    alpha: float
+    training: Training
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class FewshotRecipe:
+    """A tagger, trained from `base`, and the first `shots` sentences of a labeled split -> a tagger."""
+
+    kind = "fewshot"
+    base: Checkpoint | str
+    model: str
+    form: str
+    data: Split
+    shots: int
+    training: Training
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRecipe:
+    """A teacher, trained from `base`, and the first `volume` sentences of a pool -> soft labels for each word."""
+
+    kind = "label"
+    base: Checkpoint | str
+    teacher: str
+    pool: Split
+    volume: int
+    max_tokens: int
+    precision: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarityRecipe:
+    """Text of `sources`, and the first `volume` sentences of a pool -> each sentence's similarity to each source."""
+
+    kind = "similarity"
+    base: Checkpoint | str
+    measure: str
+    sources: tuple[Split, ...]
+    pool: Split
+    volume: int
+    training: Similarity
+    max_tokens: int
+    precision: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Weights(Part):
+    """How several teachers are weighted.
+
+    `similarity`: the recipe's fingerprint with volume 0, for a sentence's similarity does not depend on how many others
+    are looked at with it. `level`: "domain" or "sentence".
+    """
+
+    similarity: str
+    level: str
+
+
+@dataclass(frozen=True, slots=True)
+class DistillRecipe:
+    """Soft labels of `volume` sentences -> a student. `weights`: of several teachers, None for equal ones.
+
+    `labels`: for each teacher the fingerprint of its label recipe with volume 0. That one labels the study's largest volume
+    once, and a sentence's label does not depend on how many others are labeled with it.
+    """
+
+    kind = "distill"
+    base: Checkpoint | str
+    labels: tuple[str, ...]
+    weights: Weights | None
+    form: str
+    pool: Split
+    volume: int
+    training: Distillation
+    seed: int
+
+
+@dataclass(frozen=True)
+class Perturbation(Part):
+    """What is done to a test text (`engine.data.perturb`).
+
+    `train`: the labeled text that the model was trained on, with `shots` above 0 so many of the target's sentences.
+    `other`: where replacements are from. Both are empty where the kind does without.
+    """
+
+    kind: str
+    train: tuple[Split, ...]
+    shots: int
+    other: tuple[Split, ...]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateRecipe:
+    """A tagger, trained from `base`, and a labeled split -> counts per entity type and per sentence.
+
+    Several `models` answer together, each with its weight over the first `volume` sentences of the pool, at the level
+    "domain": a test sentence has the weights of its language.
+    """
+
+    kind = "evaluate"
+    base: Checkpoint | str
+    models: tuple[str, ...]
+    weights: Weights | None
+    volume: int
+    data: Split
+    perturbation: Perturbation | None
+    max_tokens: int
+    precision: str
+
+
+StepRecipe = (
+    PretrainRecipe | FinetuneRecipe | FewshotRecipe | LabelRecipe | SimilarityRecipe | DistillRecipe | EvaluateRecipe
+)

@@ -1,0 +1,178 @@
+"""A study: the question with its axes, and `Cell`, one point of its design."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from engine.errors import StudyError, did_you_mean
+from engine.languages import language
+from engine.spec.checks import one_of, require
+from engine.spec.site import Resources
+from engine.spec.training import Recipe
+
+# Students of several teachers: how the teachers' answers are weighted (Wu et al. 2020, section 3.3), as the measure of
+# a target sentence's similarity to each source, and whether its weights are its own or the mean of all sentences.
+MIXTURES: dict[str, tuple[str, str] | None] = {
+    "multi-teacher": None,
+    "multi-teacher-lid": ("lid", "domain"),
+    "multi-teacher-lid-sentence": ("lid", "sentence"),
+    "multi-teacher-cosine": ("cosine", "domain"),
+    "multi-teacher-l1": ("l1", "domain"),
+    "multi-teacher-l2": ("l2", "domain"),
+}
+STUDENTS = ("teacher-student", *MIXTURES)  # the methods that read unlabeled target text
+# Direct transfer from a model whose pretraining goes on first: on the text of the sources, of the target, or of both.
+ADAPTED = ("adapted-sources", "adapted-target", "adapted-both")
+METHODS = ("direct", *ADAPTED, *STUDENTS, "in-language")
+FORMS = ("slots", "sentinel", "encoder")
+TASKS = ("ner",)
+FAMILIES = ("mt5", "encoder", "tiny")
+POOLS = ("train", "text")
+PERTURBATIONS = ("none", "names", "context", "both", "mask", "random")  # and those with a language:
+SWAPS = {"places": "LOC", "given": "PER"}  # and the entity type that each is of
+AXES = ("dataset", "model", "form", "methods", "sources", "targets", "volumes", "shots", "perturbations", "seeds")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """One point of a study's design; it ends as rows of the results table under these column names."""
+
+    study: str
+    task: str
+    dataset: str
+    model: str
+    form: str
+    method: str
+    sources: tuple[str, ...]
+    target: str
+    volume: int
+    seed: int
+    shots: int = 0
+    perturbation: str = "none"
+
+    def __str__(self) -> str:
+        volume = f" volume={self.volume}" if self.method in STUDENTS else ""
+        shots = f" shots={self.shots}" if self.shots else ""
+        perturbed = f" {self.perturbation}" if self.perturbation != "none" else ""
+        return (
+            f"{self.method} {'+'.join(self.sources)}->{self.target}{volume}{shots}{perturbed} seed={self.seed} "
+            f"[{self.dataset}, {self.model}, {self.form}]"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A question, its axes and its defaults.
+
+    Each axis takes one value or several. A source set is written "eng+deu". `form` left empty means the model's own:
+    slots for mT5, encoder for encoders. `recipes` maps a model's family ("mt5", "encoder", "tiny") to its trainings;
+    a family left out has its own (`engine.models.recipes`).
+    `volumes`: unlabeled target sentences, of students; `shots`: labeled ones, with which direct transfer goes on.
+    `perturbations`: of the target's test text (`engine.data.perturb`).
+    `pool`: the unlabeled text, "train" (the target's train split without its labels) or "text" (general text).
+    `types`: the entity types scored; `dropped_types`: types read as O; any other is an error.
+
+    Raises StudyError where a value is unknown, an axis is empty or holds a duplicate.
+    """
+
+    name: str
+    question: str
+    hypothesis: str
+    dataset: tuple[str, ...]
+    model: tuple[str, ...]
+    sources: tuple[tuple[str, ...], ...]
+    targets: tuple[str, ...]
+    volumes: tuple[int, ...] = (0,)
+    shots: tuple[int, ...] = (0,)
+    perturbations: tuple[str, ...] = ("none",)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    methods: tuple[str, ...] = ("direct", "teacher-student", "in-language")
+    form: tuple[str, ...] = ()
+    task: str = "ner"
+    types: tuple[str, ...] = ("LOC", "ORG", "PER")
+    dropped_types: tuple[str, ...] = ("DATE", "MISC")
+    pool: str = "train"
+    recipes: Mapping[str, Recipe] | None = None
+    resources: Resources | None = None
+
+    def __post_init__(self) -> None:
+        require(
+            re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", self.name) is not None,
+            f"name={self.name!r}: a study's name is 1 to 64 letters, digits, '-' or '_' and begins with one of the "
+            "first two, for it names a folder",
+        )
+        for axis in AXES:
+            object.__setattr__(self, axis, _axis(axis, getattr(self, axis)))
+        one_of("task", self.task, TASKS)
+        one_of("pool", self.pool, POOLS)
+        for method in self.methods:
+            one_of("methods", method, METHODS)
+        for form in self.form:
+            one_of("form", form, FORMS)
+        for perturbation in self.perturbations:
+            swap, _, code = perturbation.partition(":")
+            if code:
+                one_of("perturbations", swap, tuple(SWAPS), why=f" in {perturbation!r}")
+                language(code)
+                type_ = SWAPS[swap]
+                require(type_ in self.types, f"perturbations={perturbation!r} with types={self.types}: it swaps {type_}, which is not scored")
+            else:
+                one_of("perturbations", perturbation, (*PERTURBATIONS, *(f"{swap}:CODE" for swap in SWAPS)))
+        require(bool(self.types), "types is empty: name the entity types that are scored, such as LOC, ORG and PER")
+        both = ", ".join(sorted({*self.types} & {*self.dropped_types}))
+        require(not both, f"dropped_types has {both}, and so has types: a type is either scored or read as O")
+        for family in self.recipes or {}:
+            one_of("recipes", family, FAMILIES)
+        for code in {*self.targets, *(code for sources in self.sources for code in sources)}:
+            language(code)
+
+    def varied(self, **changes: Any) -> "Study":
+        """The same study with some fields changed, checked anew."""
+        return type(self)(**{f.name: getattr(self, f.name) for f in fields(self)} | changes)
+
+
+def parse_axis(text: str) -> tuple[str, tuple[str, ...]]:
+    """Read "AXIS=V1,V2" of the command line. Raises StudyError for an unknown axis or no value."""
+    axis, _, values = text.partition("=")
+    if axis not in AXES:
+        raise StudyError(f"--set {text}: {axis!r} is no axis.{did_you_mean(axis, AXES)} Axes: {', '.join(AXES)}.")
+    if not values:
+        raise StudyError(f"--set {text}: gives the axis {axis} no value. Write --set {axis}=VALUE, several with commas between.")
+    return axis, tuple(value.strip() for value in values.split(","))
+
+
+def _axis(name: str, values: Any) -> tuple[Any, ...]:
+    """An axis as a tuple of its values: text becomes numbers or sorted source sets where the axis has those."""
+    if isinstance(values, str | int):
+        values = (values,)
+    values = tuple(values)
+    if name in ("volumes", "shots", "seeds"):
+        values = tuple(_whole_number(name, value) for value in values)
+    elif name == "sources":
+        values = tuple(_source_set(value) for value in values)
+    else:
+        require(all(isinstance(value, str) and value for value in values), f"axis {name}={values!r}: takes names")
+    require(
+        bool(values) or name == "form",
+        f"axis {name} is empty, so the study has no cells. Give it at least one value.",
+    )
+    twice = sorted({str(value) for value in values if values.count(value) > 1})
+    require(not twice, f"axis {name} has {', '.join(twice)} more than once. Each value makes cells of its own: list it once.")
+    return values
+
+
+def _source_set(value: Any) -> tuple[str, ...]:
+    codes = tuple(value.split("+")) if isinstance(value, str) else tuple(value)
+    require(all(codes) and bool(codes), f"axis sources={value!r}: a source set is one or more codes, as in eng+deu")
+    require(len(set(codes)) == len(codes), f"axis sources={value!r}: a language stands twice in one source set")
+    return tuple(sorted(codes))
+
+
+def _whole_number(name: str, value: Any) -> int:
+    try:
+        number = int(str(value))
+    except ValueError:
+        raise StudyError(f"axis {name}={value!r}: takes whole numbers") from None
+    require(number >= 0, f"axis {name}={value!r}: must not be negative")
+    return number
