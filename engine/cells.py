@@ -5,7 +5,7 @@ from itertools import product
 
 from engine.errors import StudyError
 from engine.models.sizes import describe, short_name
-from engine.spec import ADAPTED, FORMS, MIXTURES, STUDENTS, Cell, Study
+from engine.spec import ADAPTED, FORMS, MIXTURES, STUDENTS, WRITTEN, Cell, Study
 
 
 def expand(study: Study) -> list[Cell]:
@@ -37,6 +37,12 @@ def expand(study: Study) -> list[Cell]:
         raise StudyError("axis sources changes nothing: in-language training has no source. Give one source set, or add a method.")
     if len(students) == len(study.methods) and set(study.volumes) == {0}:
         raise StudyError(f"methods={','.join(students)} with volumes=0: a student needs unlabeled text. Give a volume above 0.")
+    written = [form for form in study.form if form in WRITTEN]
+    if students and written:
+        raise StudyError(
+            f"methods={','.join(students)} with form={','.join(written)}: a student learns a distribution over the tags of each "
+            "word, which text does not give. Use form=slots, sentinel or encoder, or the methods direct and in-language."
+        )
     cells: dict[Cell, None] = {}
     for dataset in study.dataset:
         for model in study.model:

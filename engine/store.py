@@ -52,7 +52,7 @@ COLUMNS = pa.schema(
         ("task", pa.string()),
         ("dataset", pa.string()),
         ("model", pa.string()),  # hub id or name of the folder
-        ("form", pa.string()),  # slots, sentinel, encoder
+        ("form", pa.string()),  # slots, sentinel, spans, encoder
         ("method", pa.string()),  # direct, teacher-student, multi-teacher..., in-language
         ("sources", pa.list_(pa.string())),  # sorted codes; the target itself for in-language
         ("n_sources", pa.int32()),
@@ -68,10 +68,11 @@ COLUMNS = pa.schema(
         ("precision", pa.float64()),  # 0 where nothing was predicted, as seqeval counts
         ("recall", pa.float64()),
         ("f1", pa.float64()),
+        ("position_free_f1", pa.float64()),  # of NER: mT5's own span F1 (engine.tasks.spans) of the same answers
         ("sentences", pa.int64()),  # of the test split
         ("entities", pa.int64()),  # gold spans of this type in it
         ("exposure", pa.float64()),  # share of all its gold spans that the perturbation edited; null without one
-        ("parse_failures", pa.int64()),  # answers that could not be read; always 0 in forms with one slot a word
+        ("parse_failures", pa.int64()),  # answers that could not be read whole; always 0 in forms with one slot a word
         ("collapsed", pa.bool_()),  # F1 over all types below 0.05, where there are entities
         ("teacher_precision", pa.float64()),  # the teacher, or all together, on the same test split; null where there is none
         ("teacher_recall", pa.float64()),

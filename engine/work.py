@@ -157,23 +157,22 @@ def _version(package: str) -> str | None:
 
 def rows_of(work: CellWork, store: Store) -> list[dict[str, Any]]:
     """Return a finished cell's rows, one an entity type and one for ALL, under the store's column names."""
-    scored = _counts(work.scored, store)
-    found, _, missed = scored["ALL"]
-    teacher = _counts(work.teacher, store) if work.teacher else {}
+    scored = _scores(work.scored, store)
+    teacher = _scores(work.teacher, store) if work.teacher else {}
     trained = store.record(work.trained)
     figures = trained["figures"]
     test = store.record(work.scored)["figures"]
     shared = identity(work) | {
         "sentences": test["sentences"],
         "exposure": test["exposure"],
-        "parse_failures": 0,
-        "collapsed": found + missed > 0 and f1(*scored["ALL"])[2] < COLLAPSED,
-        "source_f1": _pooled_f1([_counts(name, store)["ALL"] for name in work.on_sources]),
+        "parse_failures": test.get("parse_failures", 0),
+        "collapsed": scored["ALL"].get("entities") != 0 and scored["ALL"]["f1"] < COLLAPSED,
+        "source_f1": _pooled_f1([_scores(name, store)["ALL"] for name in work.on_sources]),
         **{name: figures[name] for name in ("updates", "tokens", "seconds", "peak_memory")},
         "status": "done",
         "recipe_version": trained["recipe_version"],
     }
-    return [shared | _row(kind, scored[kind], teacher.get(kind)) for kind in scored]
+    return [shared | scored[kind] | _over(scored[kind], teacher.get(kind)) for kind in scored]
 
 
 def failed_row(work: CellWork, error: str) -> list[dict[str, Any]]:
@@ -193,26 +192,25 @@ def identity(work: CellWork) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _row(kind: str, counts: tuple[int, int, int], teacher: tuple[int, int, int] | None) -> dict[str, Any]:
-    tp, fp, fn = counts
-    precision, recall, score = f1(tp, fp, fn)
-    row: dict[str, Any] = {
-        "entity_type": kind, "tp": tp, "fp": fp, "fn": fn, "entities": tp + fn, "precision": precision,
-        "recall": recall, "f1": score,
-    }  # fmt: skip
-    if teacher is not None:
-        names = ("teacher_precision", "teacher_recall", "teacher_f1")
-        row |= dict(zip(names, f1(*teacher), strict=True))
-        row["gain"] = score - row["teacher_f1"]
-    return row
+def _over(scores: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The columns on a cell's teacher, where it has one."""
+    if teacher is None:
+        return {}
+    named = {f"teacher_{name}": teacher.get(name) for name in ("precision", "recall", "f1")}
+    return named | {"gain": scores["f1"] - teacher["f1"]}
 
 
-def _counts(artifact: str, store: Store) -> dict[str, tuple[int, int, int]]:
+def _scores(artifact: str, store: Store) -> dict[str, dict[str, Any]]:
+    """What an evaluation found, for each entity type or label and ALL, under the table's column names."""
     with store.fetch(artifact) as folder:
-        rows = pl.read_parquet(folder / "counts.parquet").rows()
-    return {kind: (tp, fp, fn) for kind, tp, fp, fn in rows}
+        rows = pl.read_parquet(folder / "counts.parquet").rows(named=True)
+    return {row["entity_type"]: row | _of_counts(row) for row in rows}
 
 
-def _pooled_f1(counts: Sequence[tuple[int, int, int]]) -> float:
-    tp, fp, fn = (sum(column) for column in zip(*counts, strict=True))
-    return f1(tp, fp, fn)[2]
+def _of_counts(row: Mapping[str, Any]) -> dict[str, Any]:
+    precision, recall, score = f1(row["tp"], row["fp"], row["fn"])
+    return {"entities": row["tp"] + row["fn"], "precision": precision, "recall": recall, "f1": score}
+
+
+def _pooled_f1(scores: Sequence[Mapping[str, Any]]) -> float:
+    return f1(*(sum(of_one[name] for of_one in scores) for name in ("tp", "fp", "fn")))[2]

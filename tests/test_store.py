@@ -102,7 +102,7 @@ def test_newer_rows_of_a_cell_count_and_the_older_are_set_aside(store: Store) ->
 def test_the_frame_has_the_schema_even_when_empty(store: Store) -> None:
     columns = (
         "study task dataset model form method sources n_sources target volume shots perturbation seed entity_type tp fp fn "
-        "precision recall f1 sentences entities exposure parse_failures collapsed teacher_precision teacher_recall teacher_f1 gain "
+        "precision recall f1 position_free_f1 sentences entities exposure parse_failures collapsed teacher_precision teacher_recall teacher_f1 gain "
         "source_f1 train_data pool_data test_data updates tokens seconds peak_memory status error recipe_version fingerprint "
         "scored finished"
     )

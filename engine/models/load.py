@@ -28,9 +28,10 @@ from engine.errors import ModelError
 from engine.models.encoder import EncoderTagger
 from engine.models.mt5 import SlotTagger
 from engine.models.sentinel import SentinelTagger
+from engine.models.spans import SpanWriter
 from engine.models.tagger import T5_TYPES, Tagger
 
-ENCODER_DECODERS: dict[str, type[SlotTagger]] = {"slots": SlotTagger, "sentinel": SentinelTagger}
+ENCODER_DECODERS: dict[str, type[Tagger]] = {"slots": SlotTagger, "sentinel": SentinelTagger, "spans": SpanWriter}
 NEEDED = {
     "configuration": ("config.json",),
     "weights": ("model.safetensors", "model.safetensors.index.json"),
@@ -64,7 +65,7 @@ def original(checkpoint: str, form: str, tags: tuple[str, ...]) -> Tagger:
             )
         return ENCODER_DECODERS[form](*load_for(checkpoint, form, tags), tags, checkpoint)
     if form != "encoder":
-        raise ModelError(f"form {form!r}: there are 'slots', 'sentinel' and 'encoder'.")
+        raise ModelError(f"form {form!r}: there are {', '.join((*ENCODER_DECODERS, 'encoder'))}.")
     model, tokenizer = load_for(checkpoint, form, tags)
     for parameter in model.classifier.parameters():
         nn.init.zeros_(parameter)

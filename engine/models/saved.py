@@ -17,11 +17,13 @@ from engine.errors import ModelError
 from engine.models.load import load_for, original
 from engine.models.mt5 import SlotTagger
 from engine.models.tagger import Tagger, save_model
+from engine.models.text2text import Text2Text
+from engine.models.vocabulary import CompactEmbedding
 
 SETTINGS = "tagger.json"
 CHANGES = "changes.safetensors"
 STAMPED = 1_000  # numbers of each weight that tell one checkpoint from another
-IDS, ROWS = "vocabulary.ids", "vocabulary.rows"  # beside the parameters by name
+OUTPUTS = "outputs"  # beside the parameters by name, as are the ids and rows of each vocabulary
 
 
 def save_tagger(tagger: Tagger, folder: Path) -> None:
@@ -30,7 +32,10 @@ def save_tagger(tagger: Tagger, folder: Path) -> None:
     before = original(tagger.checkpoint, tagger.form, tagger.tags)
     weights = _weights(before)
     changes = {name: value for name, value in _weights(tagger).items() if not torch.equal(value, weights[name].to(value))}
-    changes[IDS], changes[ROWS] = tagger.vocabulary.changed()
+    for name, vocabulary in _vocabularies(tagger).items():
+        changes[f"{name}.ids"], changes[f"{name}.rows"] = vocabulary.changed()
+    if isinstance(tagger, Text2Text):
+        changes[OUTPUTS] = tagger.vocabulary.ids
     save_file({name: value.cpu().contiguous() for name, value in changes.items()}, folder / CHANGES)
     settings = {"form": tagger.form, "tags": tagger.tags, "checkpoint": _stamp(before)}
     (folder / SETTINGS).write_text(json.dumps(settings, indent=2), "utf-8")
@@ -50,11 +55,15 @@ def load_tagger(folder: Path, checkpoint: str) -> Tagger:
     if settings.get("checkpoint") != _stamp(before):
         raise ModelError(f"{folder}: its tagger was trained from another checkpoint than {checkpoint!r}. Name that one.")
     tagger = before.copy()
-    weights, vocabulary = _weights(tagger), tagger.vocabulary
-    ids, rows = changes.pop(IDS), changes.pop(ROWS)
-    vocabulary.cover(ids)
+    weights = _weights(tagger)
+    if isinstance(tagger, Text2Text):
+        tagger.outputs = changes.pop(OUTPUTS)
+        tagger.cover(tagger.outputs)
     with torch.no_grad():
-        vocabulary.weight[vocabulary.place[ids]] = rows
+        for name, vocabulary in _vocabularies(tagger).items():
+            ids, rows = changes.pop(f"{name}.ids"), changes.pop(f"{name}.rows")
+            vocabulary.cover(ids)
+            vocabulary.weight[vocabulary.place[ids]] = rows
         for name, value in changes.items():
             weights[name].copy_(value)
     return tagger
@@ -64,12 +73,13 @@ def export(folder: Path, checkpoint: str, out: Path) -> None:
     """Write the tagger saved in `folder` to `out` as a whole model in Hugging Face format, vocabulary included."""
     tagger = load_tagger(folder, checkpoint)
     model, tokenizer = load_for(checkpoint, tagger.form, tagger.tags)
-    ids, rows = tagger.vocabulary.changed()
     with torch.no_grad():
         for name, value in _weights(tagger).items():
             if name.startswith("model."):
                 model.get_parameter(name.removeprefix("model.")).copy_(value)
-        model.get_input_embeddings().weight[ids] = rows
+        for name, vocabulary in _vocabularies(tagger).items():
+            ids, rows = vocabulary.changed()
+            (model.lm_head if name == "head" else model.get_input_embeddings()).weight[ids] = rows
         if isinstance(tagger, SlotTagger) and tagger.head is not None:
             model.lm_head.weight[tagger.tag_ids] = tagger.head
     save_model(model, tokenizer, out)
@@ -89,5 +99,12 @@ def _stamp(before: Tagger) -> str:
 
 
 def _weights(tagger: Tagger) -> dict[str, Tensor]:
-    """The parameters by name, without the embeddings."""
-    return {name: value.detach() for name, value in tagger.named_parameters() if value is not tagger.vocabulary.weight}
+    """The parameters by name, without the vocabularies."""
+    apart = {id(vocabulary.weight) for vocabulary in _vocabularies(tagger).values()}
+    return {name: value.detach() for name, value in tagger.named_parameters() if id(value) not in apart}
+
+
+def _vocabularies(tagger: Tagger) -> dict[str, CompactEmbedding]:
+    """The embeddings, and the output head where it is as large."""
+    head = getattr(tagger, "head", None)
+    return {"vocabulary": tagger.vocabulary} | ({"head": head} if isinstance(head, CompactEmbedding) else {})

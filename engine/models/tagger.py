@@ -62,8 +62,12 @@ class Tagger(nn.Module):
         To be called before the optimizer is made, for the embeddings may grow.
         """
         windows = self._windows(sentences, max_tokens)
-        self.vocabulary.cover(torch.tensor(list(chain.from_iterable(window.input_ids for window in windows))))
+        self.cover(torch.tensor(list(chain.from_iterable(window.input_ids for window in windows))))
         return windows
+
+    def cover(self, ids: Tensor) -> None:
+        """Hold the embeddings of some ids. To be done before an optimizer is made."""
+        self.vocabulary.cover(ids)
 
     def _windows(self, sentences: Sequence[Sentence], max_tokens: int) -> list[Window]:
         raise NotImplementedError
@@ -75,6 +79,17 @@ class Tagger(nn.Module):
     def answer(self, input_ids: Tensor, attention_mask: Tensor, slots: Tensor) -> Tensor:
         """Return the logits for prediction, as `forward`; a form that generates its answer does so here."""
         return self(input_ids, attention_mask, slots)
+
+    def examples(
+        self, sentences: Sequence[Sentence], labels: Sequence[Sequence[int] | np.ndarray], max_tokens: int
+    ) -> tuple[Sequence[Window], Sequence[Sequence[int] | np.ndarray]]:
+        """Return the windows for training, and for each what its slots ask for.
+
+        `labels`: for each sentence its words' tags, as places in `tags`, or float32 (words, K) probabilities.
+        """
+        windows = self.windows(sentences, max_tokens)
+        targets = [labels[w.sentence][w.start : w.start + len(w.slots)] for w in windows]
+        return self.with_answers(windows, targets), targets
 
     def with_answers(self, windows: Sequence[Window], targets: Sequence[Sequence[int] | np.ndarray]) -> Sequence[Window]:
         """Return the windows for training; a form that generates its answer puts the right one in for teacher forcing."""

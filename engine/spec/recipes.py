@@ -1,6 +1,7 @@
 """What each kind of step does: its recipe holds all that decides its output, and nothing else."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from engine.fingerprint import Part
 from engine.spec.training import Distillation, Pretraining, Similarity, Training
@@ -33,6 +34,7 @@ class Split(Part):
     version: str
     types: tuple[str, ...]
     dropped: tuple[str, ...] = ()
+    task: ClassVar[str] = "ner"
 
 
 @dataclass(frozen=True, slots=True)

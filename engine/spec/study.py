@@ -25,7 +25,8 @@ STUDENTS = ("teacher-student", *MIXTURES)  # the methods that read unlabeled tar
 # Direct transfer from a model whose pretraining goes on first: on the text of the sources, of the target, or of both.
 ADAPTED = ("adapted-sources", "adapted-target", "adapted-both")
 METHODS = ("direct", *ADAPTED, *STUDENTS, "in-language")
-FORMS = ("slots", "sentinel", "encoder")
+FORMS = ("slots", "sentinel", "spans", "encoder")
+WRITTEN = ("spans",)  # forms whose answer is text, and no distribution that a student could learn from
 TASKS = ("ner",)
 FAMILIES = ("mt5", "encoder", "tiny")
 POOLS = ("train", "text")

@@ -1,25 +1,24 @@
-"""Evaluate: a tagger, or several together, and a labeled split -> span counts per entity type, and per sentence.
+"""Evaluate: a model, or several together, and a labeled split -> scores per entity type or label, and per sentence.
 
-With each sentence's counts come its predicted tags.
+With each sentence's counts come its predicted tags. What is scored how: `engine.steps.tasks`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import polars as pl
 
 from engine.data.corpora import read_split
 from engine.data.perturb import perturb
 from engine.data.sampling import subset
 from engine.data.sentences import Sentence
-from engine.models.predict import decode, probabilities
+from engine.models.predict import probabilities, write
 from engine.models.saved import load_tagger
 from engine.models.similarity import mixture
+from engine.models.text2text import Text2Text
 from engine.spec import EvaluateRecipe, Site
 from engine.steps.base import start
 from engine.steps.similarity import teacher_weights
-from engine.tasks.ner import ALL, count
+from engine.steps.tasks import TASKS
 from engine.train.loop import Backend
 
 COUNTS = "counts.parquet"
@@ -30,27 +29,26 @@ def run(
     recipe: EvaluateRecipe, inputs: Mapping[str, Path], out: Path, site: Site, backend: Backend
 ) -> dict[str, Any]:
     """Write counts.parquet (one row a type and ALL) and sentences.parquet (for a paired bootstrap without a rerun)."""
-    sentences, exposure = _test(recipe, site)
+    examples, exposure = _test(recipe, site)
+    task = TASKS[recipe.data.task]
+    scores = task.scored(examples, _answers(recipe, examples, inputs, site, backend), recipe.data.types)
+    scores.total.write_parquet(out / COUNTS)
+    scores.single.write_parquet(out / SENTENCES)
+    return {"sentences": len(examples), "exposure": exposure} | scores.figures
+
+
+def _answers(
+    recipe: EvaluateRecipe, examples: Sequence[Any], inputs: Mapping[str, Path], site: Site, backend: Backend
+) -> Sequence[Any]:
+    """What a model answers, or several together by the mean of their probabilities."""
     answers = []
     for number in range(len(recipe.models)):
         tagger = load_tagger(inputs[f"model {number}"], start(recipe.base, inputs, site)).to(backend.device)
-        answers.append(probabilities(tagger, sentences, recipe.max_tokens, 64, recipe.precision))
-    predicted = decode(mixture(answers, teacher_weights(recipe, len(answers), inputs)), tagger.tags)
-    gold = [sentence.tags or () for sentence in sentences]
-    total = count(gold, predicted)
-    rows = [(kind, *total.get(kind, (0, 0, 0))) for kind in (*sorted(recipe.data.types), ALL)]
-    pl.DataFrame(rows, schema=["entity_type", "tp", "fp", "fn"], orient="row").write_parquet(out / COUNTS)
-    single = [count([right], [answer])[ALL] for right, answer in zip(gold, predicted, strict=True)]
-    pl.DataFrame(
-        {
-            "sentence": range(len(sentences)),
-            "tp": [tp for tp, _, _ in single],
-            "fp": [fp for _, fp, _ in single],
-            "fn": [fn for _, _, fn in single],
-            "predicted": predicted,
-        }
-    ).write_parquet(out / SENTENCES)
-    return {"sentences": len(sentences), "exposure": exposure}
+        if isinstance(tagger, Text2Text):  # alone: what is written has no mean
+            return tagger.answers(examples, *write(tagger, examples, recipe.max_tokens, 64, recipe.precision))
+        answers.append(probabilities(tagger, examples, recipe.max_tokens, 64, recipe.precision))
+    mean = mixture(answers, teacher_weights(recipe, len(answers), inputs))
+    return TASKS[recipe.data.task].decoded(mean, tagger.tags)
 
 
 def _test(recipe: EvaluateRecipe, site: Site) -> tuple[list[Sentence], float | None]:

@@ -11,9 +11,10 @@ from engine.models.tagger import Tagger
 from engine.spec import FewshotRecipe, Site
 from engine.steps.base import start
 from engine.steps.figures import of_training
+from engine.steps.tasks import TASKS
 from engine.train.loop import Backend
 from engine.train.losses import cross_entropy
-from engine.train.tagging import fit, tag_ids, trained
+from engine.train.tagging import fit, trained
 
 
 def run(
@@ -27,7 +28,7 @@ def run(
         return load_tagger(inputs["model 0"], checkpoint)
 
     tagger = before()
-    labels = tag_ids(sentences, tagger.tags)
+    labels = TASKS[recipe.data.task].learned(sentences, tagger.tags)
     log = fit(
         tagger, sentences, labels, cross_entropy, recipe.training, recipe.seed, site.resources.micro_batch, backend
     )

@@ -12,10 +12,10 @@ from engine.models.tagger import Tagger
 from engine.spec import FinetuneRecipe, Site
 from engine.steps.base import start
 from engine.steps.figures import of_training
-from engine.tasks.ner import tag_set
+from engine.steps.tasks import TASKS
 from engine.train.loop import Backend
 from engine.train.losses import cross_entropy
-from engine.train.tagging import fit, tag_ids, trained
+from engine.train.tagging import fit, trained
 
 
 def run(
@@ -25,8 +25,9 @@ def run(
     languages = [read_split(split, site.data) for split in recipe.data]
     drawn = tempered(languages, recipe.alpha, recipe.seed)
     sentences = [sentences[i] for sentences, chosen in zip(languages, drawn, strict=True) for i in chosen]
-    tags = tag_set(recipe.data[0].types)
-    labels = tag_ids(sentences, tags)
+    task = TASKS[recipe.data[0].task]
+    tags = task.labels(recipe.data[0])
+    labels = task.learned(sentences, tags)
     checkpoint = start(recipe.base, inputs, site)
 
     def untrained() -> Tagger:

@@ -31,11 +31,14 @@ def spans(tags: Sequence[str]) -> list[Span]:
     return found
 
 
-def count(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, tuple[int, int, int]]:
+def count(
+    gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], missing: Sequence[Sequence[str]] | None = None
+) -> dict[str, tuple[int, int, int]]:
     """Return (true positives, false positives, false negatives) per entity type met in the sentences, and for "ALL".
 
-    `gold` and `predicted`: for each sentence its tags. Raises DataError where a sentence has more of one than of the
-    other.
+    `gold` and `predicted`: for each sentence its tags. `missing`: for each sentence the types of entities that were
+    predicted and are nowhere in it, all of them false positives. Raises DataError where a sentence has more of one than of
+    the other.
     """
     counts: tuple[Counter[str], Counter[str], Counter[str]] = Counter(), Counter(), Counter()
     for index, (right, answer) in enumerate(zip(gold, predicted, strict=True)):
@@ -45,6 +48,9 @@ def count(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> 
         for counter, entities in zip(counts, (true & found, found - true, true - found), strict=True):
             counter.update(kind for kind, _, _ in entities)
             counter[ALL] += len(entities)
+    for kinds in missing or ():
+        counts[1].update(kinds)
+        counts[1][ALL] += len(kinds)
     kinds = sorted(set().union(*counts) - {ALL})
     return {kind: tuple(counter[kind] for counter in counts) for kind in (*kinds, ALL)}
 

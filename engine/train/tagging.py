@@ -13,6 +13,7 @@ from engine.models.pretraining import Pretrainer
 from engine.models.sentinel import SentinelTagger
 from engine.models.sizes import from_config
 from engine.models.tagger import Tagger
+from engine.models.text2text import Text2Text
 from engine.models.windows import Window
 from engine.spec import Training
 from engine.train.batches import Batch, micro_batches, pass_cost, updates, words_per_update
@@ -35,9 +36,8 @@ def fit(
     backend: Backend,
 ) -> TrainingLog:
     """Train `tagger` in place. `labels`: for each sentence its words' tag ids, or float32 (words, K) probabilities."""
-    windows = tagger.windows(sentences, training.max_tokens)
-    targets = [labels[w.sentence][w.start : w.start + len(w.slots)] for w in windows]
-    return fit_examples(tagger, tagger.with_answers(windows, targets), targets, loss, training, seed, micro_batch, backend)
+    examples, targets = tagger.examples(sentences, labels, training.max_tokens)
+    return fit_examples(tagger, examples, targets, loss, training, seed, micro_batch, backend)
 
 
 def tag_ids(sentences: Sequence[Sentence], tags: Sequence[str]) -> list[list[int]]:
@@ -85,9 +85,10 @@ def _activations(
     size = from_config(model.model.config.to_dict())
     if size is None:
         return UNKNOWN
-    decoder = isinstance(model, SlotTagger) or (isinstance(model, Pretrainer) and model.objective != "masked-lm")
+    decoder = isinstance(model, SlotTagger | Text2Text) or (isinstance(model, Pretrainer) and model.objective != "masked-lm")
     form = "slots" if decoder else "encoder"
-    outputs = model.model.get_input_embeddings().weight.shape[0] if isinstance(model, Pretrainer) else len(model.tags)
+    whole = isinstance(model, Pretrainer | Text2Text)  # an output for each piece
+    outputs = model.model.get_input_embeddings().weight.shape[0] if whole else len(model.tags)
     lengths = [len(example.input_ids) for example in examples]
     written = 2 if isinstance(model, SentinelTagger) else 1  # ids a word that the decoder reads
     most = UNKNOWN
