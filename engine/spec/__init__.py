@@ -1,9 +1,16 @@
 """What a study is: frozen dataclasses, checked on construction. No I/O, no torch, no Ray.
 
-`study`: the question with its axes, and its cells. `training`: how models are trained. `recipes`: what each kind of step
-does, all that decides its output. `site`: how and where it runs, never part of identity.
+`study`: the question with its axes, and its cells. `training`: how models are trained. `projection`: how entities are
+carried over to a translation. `recipes`: what each kind of step does, all that decides its output. `site`: how and where it runs, never part of identity.
 """
 
+from engine.spec.projection import (
+    AWESOME,
+    AWESOME_TUNED,
+    SIMALIGN,
+    Projection,
+    WordAlignment,
+)
 from engine.spec.recipes import (
     RECIPE_VERSION,
     Checkpoint,
@@ -50,6 +57,8 @@ from engine.spec.training import (
 
 __all__ = [
     "ADAPTED",
+    "AWESOME",
+    "AWESOME_TUNED",
     "AXES",
     "FAMILIES",
     "FORMS",
@@ -58,6 +67,7 @@ __all__ = [
     "PERTURBATIONS",
     "POOLS",
     "RECIPE_VERSION",
+    "SIMALIGN",
     "STUDENTS",
     "SWAPS",
     "TASKS",
@@ -73,6 +83,7 @@ __all__ = [
     "Perturbation",
     "PretrainRecipe",
     "Pretraining",
+    "Projection",
     "Recipe",
     "Resources",
     "Similarity",
@@ -83,5 +94,6 @@ __all__ = [
     "Study",
     "Training",
     "Weights",
+    "WordAlignment",
     "parse_axis",
 ]

@@ -1,0 +1,1 @@
+"""Annotation projection: the entities of a labeled sentence, found in its translation."""
