@@ -6,6 +6,7 @@ and `analysis.diversity`); what follows from an estimate, `analysis.verdict` say
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -13,6 +14,7 @@ import polars as pl
 from analysis import contrast
 from analysis.design import DISTANCE, Assumptions
 from analysis.diversity import diversity
+from analysis.robustness import native_and_transfer
 from analysis.sections import DRAWS, Cells
 from analysis.verdict import SANDBOX, Verdict, verdict
 from engine.errors import DataError, SprachbundError
@@ -70,6 +72,9 @@ def hypotheses(cells: Cells) -> Iterator[Hypothesis]:
     if (cells.rows["n_sources"] > 1).any():
         claim = "Diverse sources help, at the same distance to the target (F1 per standard deviation of their mean distance)"
         yield Hypothesis("diverse sources help", claim, 1, lambda: _diversity(cells))
+    for perturbation in sorted(set(cells.perturbed["perturbation"])) if {"direct", "in-language"} <= methods else ():
+        claim = f"Direct transfer loses less than in-language training to the perturbation {perturbation} (F1 per share of entities edited)"
+        yield Hypothesis(f"robust to {perturbation}", claim, 1, partial(native_and_transfer, cells, perturbation))
 
 
 def _tried(hypothesis: Hypothesis) -> Estimate | SprachbundError:

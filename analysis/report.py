@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 import polars as pl
 
-from analysis import answers, design, explained, sections
+from analysis import answers, design, explained, features, robustness, sections
 from analysis.sections import Cells, Section
 from analysis.tables import Table
 from analysis.verdict import Verdict
@@ -23,7 +23,7 @@ from engine.languages import language
 from engine.spec import Study
 from engine.store import Store, slug
 
-KEYS = ["dataset", "model", "form", "perturbation"]  # one setting's effects at a time
+KEYS = ["dataset", "model", "form"]  # one setting's effects at a time
 SECTIONS = (
     ("curves", "F1 and the volume of unlabeled text", sections.volume_curves),
     ("map", "Source and target", sections.transfer_map),
@@ -32,6 +32,7 @@ SECTIONS = (
     ("importance", "Which distances matter", explained.blocks),
     ("contrasts", "Near and far, by method", explained.near_and_far),
     ("sets", "Diversity of the sources", explained.source_sets),
+    ("robustness", "Perturbed test text", robustness.robustness),
     ("prediction", "Predicting a language not seen", explained.prediction),
     ("sentences", "Students and teachers, sentence by sentence", explained.sentences),
     ("broken", "Collapsed and failed cells", sections.broken),
@@ -44,7 +45,7 @@ SANDBOX = (
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """One dataset, model, form and perturbation of a study: what it says and shows. `design`: the design matrix."""
+    """One dataset, model and form of a study: what it says and shows. `design`: the design matrix."""
 
     name: str
     title: str
@@ -209,19 +210,20 @@ def _others(rows: pl.DataFrame) -> list[str]:
 
 
 def _setting(
-    store: Store, power: pl.DataFrame | None, study: str, dataset: str, model: str, form: str, perturbation: str, rows: pl.DataFrame
+    store: Store, power: pl.DataFrame | None, study: str, dataset: str, model: str, form: str, rows: pl.DataFrame
 ) -> Setting:
-    perturbed = perturbation != "none"
-    cells = Cells(slug(study, dataset, model.rpartition("/")[2], form, perturbation if perturbed else "", length=200), rows, store)
+    plain = pl.col("perturbation") == "none"
+    name = slug(study, dataset, model.rpartition("/")[2], form, length=200)
+    cells = Cells(name, rows.filter(plain), rows.filter(~plain), store)
     return Setting(
-        cells.name, f"{model} ({form}) on {dataset}" + f", test text perturbed: {perturbation}" * perturbed, answers.answer(cells, power),
-        [sections.section(*part, cells) for part in SECTIONS], _matrix(cells),
+        name, f"{model} ({form}) on {dataset}", answers.answer(cells, power), [sections.section(*part, cells) for part in SECTIONS],
+        _matrix(rows),
     )  # fmt: skip
 
 
-def _matrix(cells: Cells) -> pl.DataFrame:
+def _matrix(rows: pl.DataFrame) -> pl.DataFrame:
     try:
-        return cells.design.frame
+        return features.design(rows).frame
     except SprachbundError:  # the sections say why
         return pl.DataFrame()
 

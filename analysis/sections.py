@@ -27,7 +27,8 @@ from engine.store import Store
 
 DRAWS = 2_000  # of a bootstrap or permutation: p values to .0005, in a second
 PANELS = 24  # targets with a panel of their own
-POINT = ["method", "sources", "target", "volume", "shots"]  # what seeds repeat
+POINT = ["method", "sources", "target", "volume", "shots", "perturbation"]  # what seeds repeat
+SHOWN = ["method", "source", "target", "volume", "shots", "perturbation"]  # the same, as tables show it
 DISTANCES = ("syntactic", "phonological", "inventory", "morphological", "genetic", "geographic")
 SEEDS = "Bars are 95% t intervals over seeds (the command line prints standard deviations)."
 
@@ -46,10 +47,14 @@ class Section:
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """One setting's rows, ALL entity types, and what is made of them. `name` begins the names of its tables."""
+    """One setting's rows, ALL entity types, and what is made of them. `name` begins the names of its tables.
+
+    `perturbed`: those on perturbed test text, which the sections leave out that do not speak of them.
+    """
 
     name: str
     rows: pl.DataFrame
+    perturbed: pl.DataFrame
     store: Store
 
     @cached_property
@@ -106,7 +111,7 @@ def section(name: str, title: str, make: Callable[[Cells], dict[str, Any]], cell
 
 
 def summarize(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return F1 by method, sources, target, volume and shots: `seeds`, `mean`, `sd`, and the `half` width of a 95% t interval.
+    """Return F1 by method, sources, target, volume, shots and perturbation: `seeds`, `mean`, `sd`, and the `half` width of a 95% t interval.
 
     `half` is null for a single seed: one run says nothing about the spread. `kept` is the mean without collapsed runs.
     """
@@ -211,18 +216,18 @@ def _map(title: str, chosen: pl.DataFrame, cells: Cells, method: str) -> Panel:
 
 def broken(cells: Cells) -> dict[str, Any]:
     """Cells that failed, with their errors; runs that collapsed, and the means with and without them."""
-    tables, collapsed = [], int(cells.done["collapsed"].sum())
-    if len(cells.failed):
-        shown = cells.failed.select("method", "source", "target", "volume", "shots", "seed", "error")
+    tables, rows = [], pl.concat([cells.rows, cells.perturbed])
+    failed, done = (rows.filter(pl.col("status") == status) for status in ("failed", "done"))
+    if len(failed):
+        shown = failed.with_columns(pl.col("sources").list.join("+").alias("source")).select(*SHOWN, "seed", "error")
         tables.append(Table(f"{cells.name}-failed", "Failed cells: they are in no number of this report", shown))
-    if collapsed:
-        means = cells.points.filter(pl.col("collapsed") > 0).select(
-            "method", "source", "target", "volume", "shots", pl.col("seeds").alias("runs"), "collapsed",
-            pl.col("mean").alias("F1, all"), pl.col("kept").alias("F1, others"),
+    if collapsed := int(done["collapsed"].sum()):
+        means = summarize(done).filter(pl.col("collapsed") > 0).select(
+            *SHOWN, pl.col("seeds").alias("runs"), "collapsed", pl.col("mean").alias("F1, all"), pl.col("kept").alias("F1, others"),
         )  # fmt: skip
         tables.append(Table(f"{cells.name}-collapsed", "Collapsed runs; mean F1 of all runs, and of the others", means))
     text = (
-        f"{len(cells.failed)} cells failed, and {collapsed} of {len(cells.done)} finished ones collapsed (F1 below 0.05). "
+        f"{len(failed)} cells failed, and {collapsed} of {len(done)} finished ones collapsed (F1 below 0.05). "
         "Collapsed runs are in every number of this report, unless it says otherwise."
     )
     return {"text": text, "tables": tables}
@@ -230,8 +235,8 @@ def broken(cells: Cells) -> dict[str, Any]:
 
 def results(cells: Cells) -> dict[str, Any]:
     """Every mean over seeds."""
-    shown = cells.points.select(
-        "method", "source", "target", "volume", "shots", pl.col("mean").alias("F1"), pl.col("half").alias("± 95%"), "gain",
+    shown = summarize(pl.concat([cells.done, cells.perturbed.filter(pl.col("status") == "done")])).select(
+        *SHOWN, pl.col("mean").alias("F1"), pl.col("half").alias("± 95%"), "gain",
         pl.col("source_f1").alias("on source"), "seeds", pl.col("collapsed").alias("collapsed"),
     )  # fmt: skip
     caption = (

@@ -12,7 +12,8 @@ from functools import cache
 from typing import Any
 
 from engine.cells import expand
-from engine.data.corpora import Dataset, open_dataset, pool_size, pool_version
+from engine.data.corpora import pool_size, pool_version
+from engine.data.union import Union, open_union
 from engine.errors import DataError, StudyError
 from engine.fingerprint import fingerprint
 from engine.models import recipes
@@ -155,7 +156,7 @@ def compile_study(study: Study, data: str | None) -> Graph:
     graph = Graph()
     cells = expand(study)
     compilers = {
-        (name, model): _Compiler(study, graph, open_dataset(name, data, study.types, study.dropped_types), path)
+        (name, model): _Compiler(study, graph, open_union(name, data, study.types, study.dropped_types), path)
         for name in study.dataset
         for model, path in models.items()
     }
@@ -167,14 +168,14 @@ def compile_study(study: Study, data: str | None) -> Graph:
 class _Compiler:
     """Adds the steps of cells to a graph: of those on one dataset and model, whose files it reads once."""
 
-    def __init__(self, study: Study, graph: Graph, dataset: Dataset, model: str) -> None:
-        self.study, self.graph, self.dataset, self.model = study, graph, dataset, model
+    def __init__(self, study: Study, graph: Graph, union: Union, model: str) -> None:
+        self.study, self.graph, self.union, self.model = study, graph, union, model
         self.name = short_name(model)
         self.checkpoint = checkpoint(model)
         self.recipe: Recipe = (recipes.FULL | dict(study.recipes or {}))[describe(model).family]
-        if self.checkpoint == TINY_CHECKPOINT and dataset.name != "sandbox":
+        if self.checkpoint == TINY_CHECKPOINT and union.name != "sandbox":
             raise StudyError(
-                f"model=tiny with dataset={dataset.name}: the tiny model is made from the sandbox's text and reads nothing "
+                f"model=tiny with dataset={union.name}: the tiny model is made from the sandbox's text and reads nothing "
                 "else. Name a pretrained model: --set model=FOLDER, or a hub id."
             )
         if self.checkpoint == TINY_CHECKPOINT and self.recipe.pretrain is None:
@@ -229,10 +230,10 @@ class _Compiler:
     def _fewshot(self, model: Step, cell: Cell) -> Step:
         """The step that goes on with labeled sentences of the target."""
         training, train = self._of_recipe("fewshot", f"shots={cell.shots}"), self._split(cell.target, "train")
-        size = self.dataset.size(cell.target, "train")
+        size = (dataset := self.union.serving(cell.target)).size(cell.target, "train")
         if size is not None and cell.shots > size:
             raise DataError(
-                f"shots={cell.shots}: {self.dataset.name} {cell.target} train has {size} sentences. Lower the number."
+                f"shots={cell.shots}: {dataset.name} {cell.target} train has {size} sentences. Lower the number."
             )
         (base, base_needs) = _base_of(model)
         recipe = FewshotRecipe(base, model.fingerprint, cell.form, train, cell.shots, training, cell.seed)
@@ -348,22 +349,24 @@ class _Compiler:
 
     def _split(self, language: str, split: str) -> Split:
         """A labeled split, read whole and checked."""
-        self.dataset.size(language, split)
+        dataset = self.union.serving(language)
+        dataset.size(language, split)
         types, dropped = tuple(sorted(self.study.types)), tuple(sorted(self.study.dropped_types))
-        return Split(self.dataset.name, language, split, self.dataset.version(language, split), types, dropped)
+        return Split(dataset.name, language, split, dataset.version(language, split), types, dropped)
 
     def _train_data(self, sources: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_content(self._split(code, "train")) for code in sources)
 
     def _pool(self, language: str, split: str, volume: int) -> Split:
         """An unlabeled pool, read whole and checked, of at least `volume` sentences. Its tags are not part of it."""
-        size = pool_size(self.dataset, language, split)
+        dataset = self.union.serving(language)
+        size = pool_size(dataset, language, split)
         if size is not None and volume > size:
             raise DataError(
-                f"volume {volume} is larger than the pool: {self.dataset.name} {language} {split} has {size} sentences "
+                f"volume {volume} is larger than the pool: {dataset.name} {language} {split} has {size} sentences "
                 "(those of dev and test left out). Lower the volume, or use pool='text' in the study."
             )
-        return Split(self.dataset.name, language, split, pool_version(self.dataset, language, split), ())
+        return Split(dataset.name, language, split, pool_version(dataset, language, split), ())
 
 
 def _adapted_to(method: str, sources: tuple[str, ...], target: str) -> tuple[str, ...]:

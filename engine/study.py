@@ -22,7 +22,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 import engine
-from engine.data.corpora import leaks, open_dataset
+from engine.data.corpora import leaks
+from engine.data.union import open_union
 from engine.errors import SprachbundError, StudyError, did_you_mean
 from engine.graph import compile_study
 from engine.models.sizes import short_name
@@ -146,11 +147,11 @@ def _warnings(study: Study, data: str | None) -> list[str]:
     if data and set(study.dataset) == {"sandbox"}:
         lines.append(f"warning: --data {data} is not read: the sandbox is made, not read. Add --set dataset=NAME")
     for name in study.dataset:
-        dataset = open_dataset(name, data, study.types, study.dropped_types)
+        union = open_union(name, data, study.types, study.dropped_types)
         for code in sorted({*study.targets, *chain.from_iterable(study.sources)}):
-            if number := leaks(dataset, code):
+            if number := leaks(dataset := union.serving(code), code):
                 lines.append(
-                    f"warning: {name} {code}: {number} test sentences stand in its train split too; students never see them, "
+                    f"warning: {dataset.name} {code}: {number} test sentences stand in its train split too; students never see them, "
                     "models trained on its labels do"
                 )
     return lines

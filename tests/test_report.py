@@ -53,9 +53,10 @@ def made(store: Store) -> report.StudyReport:
 def test_every_hypothesis_has_a_verdict_and_every_section_a_figure(page: Path) -> None:
     text = page.read_text("utf-8")
     answers = re.findall(r'<li class="([a-z-]+)"><strong>(.*?):</strong>', text)
-    assert len(answers) == 5
+    assert len(answers) == 6
     assert {kind for kind, _ in answers} <= {kind.replace(" ", "-") for kind in KINDS}
     assert ("supported", "Students score higher with more unlabeled text (F1 per tenfold text)") in answers
+    assert ("supported", "Direct transfer loses less than in-language training to the perturbation names (F1 per share of entities edited)") in answers
     assert text.count("Not shown:") == 1  # there are no sentences
     assert text.count("<svg") >= 20
 
@@ -99,14 +100,25 @@ def test_the_files_beside_the_page(page: Path, store: Store) -> None:
         assert len({line.count(" & ") for line in text.splitlines() if line.endswith(r"\\") and "caption" not in line}) == 1
     design = pl.read_parquet(page.parent / "design.parquet")
     pairs = len(synthetic_store.SOURCES) * len(synthetic_store.TARGETS) * len(synthetic_store.VOLUMES)
-    assert len(design) == pairs
+    perturbed = 2 * len(synthetic_store.SOURCES) * len(synthetic_store.TARGETS)  # direct, and students of the largest volume
+    assert len(design) == pairs + perturbed
     assert {"f1", "gain", "ceiling_share", "syntactic", "syntactic_coverage", "log_volume"} <= set(design.columns)
+
+
+def test_what_a_perturbation_costs_is_the_planted_cost(store: Store) -> None:
+    (found,) = (part for part in made(store).settings[0].sections if part.title == "Perturbed test text")
+    table = found.figures[0].table.frame
+    costs = dict(table.filter(pl.col("what") == "change per share edited").select("contrast", "estimate").iter_rows())
+    assert list(costs)[:3] == ["in-language", "direct", "teacher-student"]
+    for method, cost in synthetic_store.COST.items():
+        assert costs[method] == pytest.approx(-cost, abs=0.03)
+    assert costs["direct - in-language"] == pytest.approx(0.3, abs=0.04)
 
 
 def test_three_languages_tell_nothing_and_say_so(tmp_path: Path) -> None:
     found = report.make_report(synthetic_store.write(tmp_path, ["x-eng"], ["x-nld", "x-rus", "x-tur"], [0, 100, 400]))
     (setting,) = found.settings
-    assert len(setting.answers) == 4
+    assert len(setting.answers) == 5
     for answer in setting.answers:
         assert answer.kind == "cannot tell" and "3 languages" in answer.sentence
     for part in setting.sections:
@@ -138,7 +150,7 @@ def test_cells_of_earlier_requests_are_left_out_and_named(tmp_path: Path) -> Non
     shown = setting.sections[-1].tables[0].frame
     assert set(shown["target"]) == {"afr", "fin"}
     (warning,) = study.warnings
-    assert "9 more cells" in warning and "targets swa" in warning
+    assert "17 more cells" in warning and "targets swa" in warning
 
 
 def test_cells_that_were_not_trained_alike_are_named(tmp_path: Path) -> None:
@@ -150,7 +162,7 @@ def test_cells_that_were_not_trained_alike_are_named(tmp_path: Path) -> None:
 
 def test_one_run_has_no_interval() -> None:
     rows = pl.DataFrame({"method": ["direct"] * 3, "sources": [["eng"]] * 3, "target": ["afr", "afr", "fin"], "volume": [0] * 3, "shots": [0] * 3,
-                         "f1": [0.4, 0.6, 0.5], "gain": [None] * 3, "source_f1": [0.9] * 3, "collapsed": [False] * 3},
+                         "perturbation": ["none"] * 3, "f1": [0.4, 0.6, 0.5], "gain": [None] * 3, "source_f1": [0.9] * 3, "collapsed": [False] * 3},
                         schema_overrides={"gain": pl.Float64})  # fmt: skip
     table = sections.summarize(rows).sort("target")
     assert table["mean"].to_list() == [0.5, 0.5]
@@ -182,7 +194,7 @@ def test_tables_sort(shown: Browser) -> None:
         const rows = [...head.closest("table").tBodies[0].rows];
         return [head.getAttribute("aria-sort"), rows.map(r => r.cells[arguments[0]].textContent)]"""
     for order in ("ascending", "descending"):
-        said, texts = shown.run(script, 7)  # the gain, unknown for direct transfer
+        said, texts = shown.run(script, 8)  # the gain, unknown for direct transfer
         known = [float(text.replace("−", "-")) for text in texts if text != "–"]
         assert said == order
         assert texts[-1] == "–" and len(known) > 100 and len(set(known)) > 1

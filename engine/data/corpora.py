@@ -1,7 +1,8 @@
 """Every dataset behind one small interface, and what is read and counted of any of them.
 
 A split is "train", "dev" or "test" (labeled), or "text" (unlabeled general text). A pool is a split without its tags
-and without the sentences that its language is tested on. Folders of files are read in `folder`, the hub in `hub`.
+and without the sentences that its language is tested on. Folders of files are read in `folder`, the hub in `hub`; several
+datasets are one in `union`.
 """
 
 import unicodedata
@@ -15,6 +16,7 @@ from engine.data.folder import LABELED, LAYOUT, FolderDataset, subfolders
 from engine.data.hub import open_hub
 from engine.data.sentences import Sentence
 from engine.errors import DataError, did_you_mean
+from engine.languages import SANDBOX_CODES
 
 
 class Dataset(Protocol):
@@ -26,6 +28,10 @@ class Dataset(Protocol):
     @property
     def disjoint(self) -> bool:
         """Whether by construction no sentence stands in two splits."""
+        ...
+
+    def languages(self) -> tuple[str, ...] | None:
+        """The languages with labeled text; None where it is taken to have every real one."""
         ...
 
     def splits(self, language: str) -> tuple[str, ...]:
@@ -46,7 +52,7 @@ class Dataset(Protocol):
 
 
 def open_dataset(name: str, data: str | None, types: tuple[str, ...], dropped_types: tuple[str, ...]) -> Dataset:
-    """Open "sandbox", a dataset of the folder `data`, or one of the hub ("wikiann", "owner/name@revision").
+    """Open "sandbox", a dataset of the folder `data`, or one of the hub (a short name, "owner/name@revision").
 
     `types` are kept, `dropped_types` read as O, any other type is an error; without types, tags are not read and all
     sentences are unlabeled. Raises DataError for an unknown name or a missing folder.
@@ -59,7 +65,7 @@ def open_dataset(name: str, data: str | None, types: tuple[str, ...], dropped_ty
         return FolderDataset(name, Path(data), types, dropped_types)
     if hub := open_hub(name, types, dropped_types):
         return hub
-    others = "Or use sandbox, wikiann or a dataset of the hub, written owner/name@revision."
+    others = "Or use sandbox, wikiann, conll2002, conll2003 or a dataset of the hub, written owner/name@revision."
     if data is None:
         raise DataError(f"dataset {name!r} is read from files: give --data FOLDER with {LAYOUT}. {others}")
     there = subfolders(Path(data) / "ner")
@@ -78,8 +84,11 @@ class SandboxDataset:
     name = "sandbox"
     disjoint = True
 
+    def languages(self) -> tuple[str, ...]:
+        return tuple(f"x-{code}" for code in SANDBOX_CODES)
+
     def splits(self, language: str) -> tuple[str, ...]:
-        return (*LABELED, "text")
+        return (*LABELED, "text") if language in self.languages() else ()
 
     def version(self, language: str, split: str) -> str:
         from engine.data import sandbox

@@ -25,6 +25,9 @@ class FolderDataset:
     dropped_types: tuple[str, ...]
     disjoint = False
 
+    def languages(self) -> tuple[str, ...]:
+        return tuple(self._languages("train"))
+
     def splits(self, language: str) -> tuple[str, ...]:
         return tuple(split for split in (*LABELED, "text") if self._path(language, split).is_file())
 

@@ -19,7 +19,13 @@ from engine.data.text import split_sentences, tokenize
 from engine.errors import DataError, did_you_mean
 from engine.languages import Language, language
 
-WIKIANN = "unimelb-nlp/wikiann"  # Rahimi et al. 2019's splits of Pan et al. 2017
+_SHORT_NAMES = {
+    "wikiann": ("unimelb-nlp/wikiann", "main"),  # Rahimi et al. 2019's splits of Pan et al. 2017
+    "conll2002": ("eriktks/conll2002", "refs/convert/parquet"),  # Tjong Kim Sang 2002
+    "conll2003": ("eriktks/conll2003", "refs/convert/parquet"),  # Tjong Kim Sang & De Meulder 2003; its German is not free
+}
+# Repositories that are known to have these languages alone, each in a folder of Parquet files.
+_FOLDERS = {"eriktks/conll2002": {"nld": "nl", "spa": "es"}, "eriktks/conll2003": {"eng": "conll2003"}}
 WIKIPEDIA = "wikimedia/wikipedia"
 WIKIPEDIA_DUMP = "20231101"
 # Taken from the beginning of a Wikipedia: a fixed pool, from which volumes are drawn after dev and test are left out.
@@ -42,14 +48,22 @@ class HubDataset:
     dropped_types: tuple[str, ...]
     disjoint = False
 
+    def languages(self) -> tuple[str, ...] | None:
+        """None but of the few repositories known here: only a download tells what others have."""
+        return tuple(_FOLDERS[self.repo]) if self.repo in _FOLDERS else None
+
     def splits(self, code: str) -> tuple[str, ...]:
         """What is expected; only reading tells whether it is there."""
-        return (*_SPLITS, "text")
+        known = self.languages()
+        return () if code.startswith("x-") or (known and code not in known) else (*_SPLITS, "text")
 
     def version(self, code: str, split: str) -> str:
         """The repository and revision; for "text" the dump of the language's Wikipedia. Needs no network."""
         if code.startswith("x-"):
             raise DataError(f"{code!r} is made: only dataset 'sandbox' has it. {self.name!r} holds real text.")
+        known = self.languages()
+        if split != "text" and known and code not in known:
+            raise DataError(f"{self.name} has no {code!r}.{did_you_mean(code, known)} Its languages: {' '.join(known)}.")
         if split == "text":
             return f"{WIKIPEDIA}/{_wikipedia_config(code)}[:{TEXT_SENTENCES}]"
         if split not in _SPLITS:
@@ -74,12 +88,12 @@ class HubDataset:
 
 
 def open_hub(name: str, types: tuple[str, ...], dropped_types: tuple[str, ...]) -> HubDataset | None:
-    """The dataset of "wikiann" or "owner/name", either with "@revision" or not; None for a name of another form."""
-    match = re.fullmatch(r"(wikiann|[\w-][\w.-]*/[\w-][\w.-]*)(?:@(\S+))?", name)
-    if match is None:
+    """The dataset of a short name or of "owner/name", either with "@revision" or not; None for a name of another form."""
+    match = re.fullmatch(r"([\w-][\w.-]*/[\w-][\w.-]*|[\w-]+)(?:@(\S+))?", name)
+    if match is None or ("/" not in match[1] and match[1] not in _SHORT_NAMES):
         return None
-    repo = WIKIANN if match[1] == "wikiann" else match[1]
-    return HubDataset(name, repo, match[2] or "main", types, dropped_types)
+    repo, revision = _SHORT_NAMES.get(match[1], (match[1], "main"))
+    return HubDataset(name, repo, match[2] or revision, types, dropped_types)
 
 
 @lru_cache(maxsize=4)
@@ -112,6 +126,9 @@ def _load(repo: str, revision: str, code: str) -> Any:
     import datasets
 
     what = f"{repo}@{revision}"
+    if repo in _FOLDERS:
+        folder = _FOLDERS[repo][code]
+        return _asked(f"{what} {folder}", lambda: datasets.load_dataset(repo, data_dir=folder, revision=revision))
     configs = _asked(what, lambda: datasets.get_dataset_config_names(repo, revision=revision))
     names = _names(language(code))
     config = next((name for name in names if name in configs), None)
