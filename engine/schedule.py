@@ -1,17 +1,16 @@
 """The schedule: Ray Tune gives every ready unit to a worker; a finished unit releases others.
 
-Ray is imported here and in `engine.train.distributed` only. Nothing here is kept: the store is the truth, and a run
+Ray is imported here, in `engine.cluster` and in `engine.train.distributed` only. Nothing here is kept: the store is the truth, and a run
 that was killed is planned anew.
 """
 
-import logging
 import math
-import os
 import socket
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -19,7 +18,7 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from engine.errors import StudyError
+from engine.leases import LOOK, Leases
 from engine.spec import Resources, Site
 from engine.store import Store
 from engine.train.memory import CONTEXT, cells_per_device
@@ -31,58 +30,109 @@ LOST = "its worker was lost: killed, out of memory, or on a node without this pa
 
 @dataclass
 class State:
-    """What the units are doing. `steps`: the number of steps waiting, running and done. `cost`: of the units done."""
+    """What the units are doing.
+
+    `steps`: the number of steps waiting for others, pending (given to the cluster, which has no room yet), running and
+    done; `made`: of those done, how many this run made; `elsewhere`: of those waiting, how many which other run does.
+    `cost`: of the units done.
+    """
 
     units: dict[str, Unit]
     waiting: dict[str, Unit] = field(init=False)  # by name, in the graph's order
-    running: dict[str, Unit] = field(default_factory=dict)  # by trial
+    given: dict[str, Unit] = field(default_factory=dict)  # pending and running, by trial
+    started: set[str] = field(default_factory=set)  # the trials that run
     done: set[str] = field(default_factory=set)  # names
     failed: dict[str, str] = field(default_factory=dict)  # artifact -> error
     steps: Counter[str] = field(init=False)
+    made: int = 0
+    elsewhere: Counter[str] = field(default_factory=Counter)
     cost: float = 0.0
 
     def __post_init__(self) -> None:
         self.waiting = dict(self.units)
         self.steps = Counter(waiting=sum(len(unit.steps) for unit in self.units.values()))
 
-    def ready(self) -> Unit | None:
-        """The first unit that waits for no other; None where there is none."""
-        return next((unit for unit in self.waiting.values() if unit.after <= self.done), None)
+    def ready(self) -> Iterator[Unit]:
+        """The units that wait for no other, each looked at when its turn comes."""
+        return (unit for unit in list(self.waiting.values()) if unit.after <= self.done)
 
     def begin(self, trial_id: str, unit: Unit) -> None:
-        """The trial does the unit."""
-        self.running[trial_id] = self.waiting.pop(unit.name)
-        self.steps.update(waiting=-len(unit.steps), running=len(unit.steps))
+        """The trial gets the unit."""
+        self.given[trial_id] = self.waiting.pop(unit.name)
+        self.steps.update(waiting=-len(unit.steps), pending=len(unit.steps))
+
+    def start(self, trial_id: str) -> None:
+        """The trial runs: again, where it was lost before."""
+        if trial_id not in self.started:
+            self.started.add(trial_id)
+            self.steps.update(pending=-len(self.given[trial_id].steps), running=len(self.given[trial_id].steps))
 
     def end(self, trial_id: str) -> Unit | None:
         """The trial's unit is done, well or not; None where the trial had none."""
-        unit = self.running.pop(trial_id, None)
+        unit = self.given.pop(trial_id, None)
         if unit:
-            self.done.add(unit.name)
-            self.cost += unit.cost
-            self.steps.update(running=-len(unit.steps), done=len(unit.steps))
+            was = "running" if trial_id in self.started else "pending"
+            self._done(unit, was)
         return unit
+
+    def skip(self, unit: Unit) -> None:
+        """Another run has done the unit."""
+        self._done(self.waiting.pop(unit.name), "waiting")
+
+    def _done(self, unit: Unit, was: str) -> None:
+        self.done.add(unit.name)
+        self.cost += unit.cost
+        self.steps.update({was: -len(unit.steps), "done": len(unit.steps)})
 
 
 class _Releases(Searcher):
-    """A Tune searcher that suggests no hyperparameters but the next ready unit."""
+    """A Tune searcher that suggests no hyperparameters but the next ready unit of which no other run has a step."""
 
-    def __init__(self, state: State, store: Store, progress: Progress, resources: Resources) -> None:
+    def __init__(self, state: State, store: Store, leases: Leases, progress: Progress, resources: Resources) -> None:
         super().__init__(metric="made", mode="max")
-        self.state, self.store, self.progress = state, store, progress
+        self.state, self.store, self.leases, self.progress = state, store, leases, progress
         self.packing = Packing() if resources.gpus == "auto" and not resources.deepspeed else None
         self.steps = {step.artifact: step for unit in state.units.values() for step in unit.steps}
+        self.written: set[tuple[str, str]] = set()  # cell and fingerprint of rows seen in the store at `listed`
+        self.listed = -math.inf
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        unit = self.state.ready()
-        if unit is None:
-            return None if self.state.waiting or self.state.running else Searcher.FINISHED
-        share = self.packing.share(unit, self.state.running.values(), _cluster_gpus()) if self.packing else None
-        if share == 0:
-            return None
-        self.state.begin(trial_id, unit)
-        self.progress(self.state)
-        return {"unit": unit.name, "gpus": share}
+        if not self.state.waiting and not self.state.given:
+            return Searcher.FINISHED
+        suggested = None
+        for unit in self.state.ready():
+            if not self.leases.elsewhere().keys().isdisjoint(_names(unit)):
+                continue
+            if self._done_elsewhere(unit):
+                self.state.skip(unit)
+                continue
+            share = self.packing.share(unit, self.state.given.values(), _cluster_gpus()) if self.packing else None
+            if share == 0:
+                break
+            if self.leases.claim(_names(unit)):
+                self.state.begin(trial_id, unit)
+                suggested = {"unit": unit.name, "gpus": share}
+                break
+        self._tell(suggested is not None)
+        return suggested
+
+    def _done_elsewhere(self, unit: Unit) -> bool:
+        """Whether another run has meanwhile done the whole unit, as far as it was seen in the last second."""
+        if not self.leases.met or not all(map(self.store.has, _names(unit))):
+            return False
+        if unit.cells and time.monotonic() > self.listed + LOOK:
+            self.written = {(rows.cell, rows.fingerprint) for rows in self.store.cells().values() if rows.done}
+            self.listed = time.monotonic()
+        return all((work.key, work.fingerprint) in self.written for work in unit.cells)
+
+    def _tell(self, news: bool) -> None:
+        """Show the state if there is news, or other runs do more or fewer of our steps than were shown."""
+        there = self.leases.elsewhere()
+        waiting = (name for unit in self.state.waiting.values() for name in _names(unit)) if there else ()
+        elsewhere = Counter(str(there[name]) for name in waiting if name in there)
+        if news or elsewhere != self.state.elsewhere:
+            self.state.elsewhere = elsewhere
+            self.progress(self.state)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         unit = self.state.end(trial_id)
@@ -96,6 +146,8 @@ class _Releases(Searcher):
         if broken:
             self.state.failed |= {step.artifact: broken for step in unit.steps if not self.store.has(step.artifact)}
         self._write_failed(unit, broken)
+        self.leases.release(_names(unit))
+        self.state.made += result.get("made", 0)
         self.progress(self.state)
 
     def _write_failed(self, unit: Unit, broken: str | None) -> None:
@@ -125,6 +177,21 @@ class _Releases(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore."""
+
+
+class _Starts(tune.Callback):
+    """Tells when a trial that had to wait for room runs."""
+
+    def __init__(self, state: State, progress: Progress) -> None:
+        self.state, self.progress = state, progress
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.state.start(trial.trial_id)
+        self.progress(self.state)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickled, and never needed again, as the searcher is."""
+        return {}
 
 
 class _Worker(tune.Trainable):
@@ -162,6 +229,10 @@ class _Worker(tune.Trainable):
         whole = len(outcome.made) == len(self.units[self.config["unit"]].steps)  # else it shows less than its kind needs
         gpus = _gpu_share() if self.config["gpus"] and whole else None
         return {"made": len(outcome.made), "failed": failed, "error": error, "gpus": gpus, "done": True}
+
+
+def _names(unit: Unit) -> list[str]:
+    return [step.artifact for step in unit.steps]
 
 
 class Packing:
@@ -211,67 +282,19 @@ def _gpu_share() -> float:
     return math.floor(10_000 / cells) / 10_000
 
 
-def start_ray(address: str | None, local: bool, jobs: int | None, resources: Resources) -> int:
-    """Connect to a cluster, or start Ray on this machine. Return how many units run at once.
-
-    On this machine those that fit, at most `jobs`; on a cluster `jobs`, for which it may grow, else those that fit it now,
-    0 where none does. Raises StudyError where neither --local
-    nor --address was given and there is no GPU here, where the cluster does not answer, or no unit fits this machine.
-    """
-    if not local and address is None and not _gpus():
-        raise StudyError(
-            "no GPU on this machine and no cluster address. On a laptop add --local (the study's local form, on the CPU); "
-            "on a cluster run from its head with --address auto."
-        )
-    # The driver keeps its working folder on every worker of this machine, so that relative paths hold.
-    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    # Nobody reads what Tune would write of each trial and of the experiment: the store is the truth.
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(7 * 24 * 3600))
-    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # else Ctrl-C ends as if all had been asked for
-    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address is None:
-        settings |= {"num_cpus": os.cpu_count(), "include_dashboard": False}
-    try:
-        ray.init(address=address or "local", runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}}, **settings)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise StudyError(f"--address {address}: no Ray cluster could be reached or started ({error}).") from error
-    need = {"CPU": resources.workers * resources.cpus, "GPU": resources.workers * resources.whole_gpus}
-    there = ray.cluster_resources()
-    fit = min(int(there.get(kind, 0) / number) for kind, number in need.items() if number)
-    if not fit and address is None:
-        raise StudyError(
-            f"one step needs {need['CPU']} CPUs and {need['GPU']:g} GPUs (the study's resources: workers="
-            f"{resources.workers}, threads={resources.cpus}, gpus={resources.gpus}); this machine has "
-            f"{there.get('CPU', 0):g} and {there.get('GPU', 0):g}. Lower the study's `resources`, or run it on a cluster."
-        )
-    if fit and resources.gpus == "auto" and not resources.deepspeed:
-        fit = int(there["CPU"] // need["CPU"])  # how many of them share the GPUs is seen when the first have run
-    return min(fit, jobs or fit) if address is None else jobs or fit
-
-
-def with_threads(resources: Resources, address: str | None, jobs: int | None) -> Resources:
-    """Fix the number of threads where the study leaves it open: this machine's cores parted among the jobs at once.
-
-    It depends on the command and the machine alone, for another number of threads gives other roundings.
-    """
-    if resources.threads:
-        return resources
-    cores = (os.cpu_count() or 1) if jobs and address is None else 1
-    return replace(resources, threads=max(1, cores // ((jobs or 1) * resources.workers)))
-
-
 def run_units(units: list[Unit], store: Store, site: Site, at_once: int, progress: Progress) -> State:
-    """Run all units, several at once, each after those it needs. Return what became of them."""
+    """Run all units, several at once, each after those it needs. Return what became of them.
+
+    Several runs may do this on one store: a unit of which another has a step waits until that one is done with it.
+    """
     state = State({unit.name: unit for unit in units})
     resources = site.resources
     trainable = tune.with_parameters(_Worker, units=state.units, address=store.address, site=site)
-    with tempfile.TemporaryDirectory(prefix="sprachbund-tune-") as scratch:
+    with Leases(store) as leases, tempfile.TemporaryDirectory(prefix="sprachbund-tune-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(trainable, partial(_trial_resources, resources)),
             tune_config=tune.TuneConfig(
-                search_alg=_Releases(state, store, progress, resources),
+                search_alg=_Releases(state, store, leases, progress, resources),
                 num_samples=-1,
                 max_concurrent_trials=max(1, at_once),
                 reuse_actors=True,
@@ -281,6 +304,7 @@ def run_units(units: list[Unit], store: Store, site: Site, at_once: int, progres
                 name="units",
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=1),
+                callbacks=[_Starts(state, progress)],
                 # Ray would look for one in the driver's folder, which other nodes do not see.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
@@ -302,9 +326,3 @@ def _trial_resources(resources: Resources, config: Mapping[str, Any]) -> tune.Pl
 
 def _cluster_gpus() -> float:
     return ray.cluster_resources().get("GPU", 0.0)
-
-
-def _gpus() -> int:
-    import torch
-
-    return torch.cuda.device_count()

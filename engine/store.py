@@ -6,6 +6,7 @@
     <out>/results/part<generation>-<hash>.parquet  the rows of many cells, put together by `Store.compact`
     <out>/results/superseded/                      rows in whose place later ones of the same cell have come
     <out>/studies/<name>.json                      the last plan of each study, for the report
+    <out>/leases/<run>.json                        what each run does at the moment (`engine.leases`)
 
 Files appear whole or not at all: local ones under a temporary name and then renamed, objects of a bucket in one
 upload. Nothing here knows what a step does; which rows of a cell count, `engine.parts` knows.
@@ -113,16 +114,27 @@ class Store:
 
     def probe(self) -> None:
         """Make the folders, and write, list, read and delete a file. Raises StoreError where one of these fails."""
-        name, content = f".probe-{uuid.uuid4().hex}", b"probe"
         with self._writing():
-            for folder in ("artifacts", "results", "studies"):
+            for folder in ("artifacts", "results", "studies", "leases"):
                 self._fs.create_dir(f"{self.root}/{folder}", recursive=True)
-            self._write(f"results/{name}", content)
-            seen = name in self._names("results") and self._read(f"results/{name}") == content
-            self._fs.delete_file(f"{self.root}/results/{name}")
-        if not seen:
-            raise StoreError(f"--out {self.address}: a file written there did not come back. Name another place.")
+        with self.mark() as mark:
+            if not self.sees(mark):
+                raise StoreError(f"--out {self.address}: a file written there did not come back. Name another place.")
         self._remove_scratch_of_the_dead()
+
+    @contextmanager
+    def mark(self) -> Iterator[str]:
+        """Write a file for the block's time, and give its name. Whoever has the same store `sees` it."""
+        name = f".probe-{uuid.uuid4().hex}"
+        self._write(f"results/{name}", name.encode())
+        try:
+            yield name
+        finally:
+            self._delete(f"results/{name}")
+
+    def sees(self, mark: str) -> bool:
+        """Whether a mark stands in the listing and can be read."""
+        return mark in self._names("results") and self._read(f"results/{mark}") == mark.encode()
 
     # Artifacts
 
@@ -325,6 +337,26 @@ class Store:
         """The kept summaries by study name."""
         names = [name for name in self._names("studies") if name.endswith(".json") and not name.startswith(".")]
         return {name.removesuffix(".json"): json.loads(self._read(f"studies/{name}")) for name in sorted(names)}
+
+    # What each run says of itself
+
+    def say(self, run: str, content: bytes) -> None:
+        """Put a run's word in place of its last one."""
+        self._write(f"leases/{run}", content)
+
+    def said(self) -> dict[str, tuple[float, bytes]]:
+        """The last word of each run, and when it was said: seconds by the store's clock."""
+        files = [file for file in self._list("leases") if file.base_name.endswith(".json") and not file.base_name.startswith(".")]
+        words = self._each(self._word, [file.base_name for file in files])
+        return {file.base_name: (file.mtime_ns / 1e9, word) for file, word in zip(files, words, strict=True) if word is not None}
+
+    def _word(self, run: str) -> bytes | None:
+        with self._reading(), suppress(FileNotFoundError):  # taken back since it was listed
+            return self._read(f"leases/{run}")
+
+    def take_back(self, run: str) -> None:
+        """Remove a run's word."""
+        self._delete(f"leases/{run}")
 
     # Files
 

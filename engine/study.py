@@ -91,8 +91,10 @@ def _run(options: argparse.Namespace, console: Console) -> int:
             console.print(line, markup=False, soft_wrap=True)
         return 0
     if plan.open:
-        _execute(plan, study, store, options, console)
+        left, made = len(plan.to_run), _execute(plan, study, store, options, console)
         plan = make_plan(graph, store, on_gpu)
+        if others := left - made - len(plan.to_run):
+            console.print(f"{made} steps done by this run, {others} by another at the same time", markup=False)
     store.compact()
     store.write_study(study.name, _summary(study, plan, warnings))
     return _conclude(plan, store, console)
@@ -157,9 +159,11 @@ def _warnings(study: Study, data: str | None) -> list[str]:
     return lines
 
 
-def _execute(plan: Plan, study: Study, store: Store, options: argparse.Namespace, console: Console) -> None:
+def _execute(plan: Plan, study: Study, store: Store, options: argparse.Namespace, console: Console) -> int:
+    """Run what is left; return how many steps this run did itself."""
     # Ray takes seconds to import; --plan does without
-    from engine.schedule import State, run_units, start_ray, with_threads
+    from engine.cluster import check_nodes, start_ray, with_threads
+    from engine.schedule import State, run_units
 
     resources = study.resources or Resources(gpus=0 if options.local else "auto")
     resources = with_threads(resources, options.address, options.jobs)
@@ -167,6 +171,8 @@ def _execute(plan: Plan, study: Study, store: Store, options: argparse.Namespace
     site = Site(data=options.data and str(Path(options.data).resolve()), models=models, resources=resources)
     store.probe()
     at_once = start_ray(options.address, options.local, options.jobs, resources)
+    if options.address is not None:
+        check_nodes(store)
     room = f"{at_once} at once" if at_once else "waiting for the cluster to grow"
     console.print(f"store: {store.address}; {room}", markup=False, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
@@ -177,15 +183,25 @@ def _execute(plan: Plan, study: Study, store: Store, options: argparse.Namespace
 
         def show(state: State) -> None:
             nonlocal said
-            counts = {name: state.steps[name] for name in ("done", "running", "waiting")}
-            counts |= {"done": counts["done"] - len(state.failed), "failed": len(state.failed)}
-            text = "steps: " + ", ".join(f"{number} {name}" for name, number in counts.items() if number or name != "failed")
+            text = f"steps: {_counts(state)}"
             bar.update(task, description=text, completed=state.cost)
             if not console.is_terminal and time.monotonic() > said + SAY_EVERY:  # a file shows no bar before its end
                 said = time.monotonic()
                 console.print(f"{text}; {state.cost / total:.0%}", markup=False)
 
-        run_units(plan.units, store, site, at_once, show)
+        return run_units(plan.units, store, site, at_once, show).made
+
+
+def _counts(state: Any) -> str:
+    """What the steps are doing, in words."""
+    elsewhere, failed = state.elsewhere.total(), len(state.failed)
+    counts = {
+        f"{state.steps['done'] - failed} done": True, f"{failed} failed": failed, f"{state.steps['running']} running": True,
+        f"{state.steps['pending']} waiting for room": state.steps["pending"],
+        **{f"{number} being done by {run}": number for run, number in state.elsewhere.items()},
+        f"{state.steps['waiting'] - elsewhere} waiting": True,
+    }  # fmt: skip
+    return ", ".join(text for text, said in counts.items() if said)
 
 
 def _summary(study: Study, plan: Plan, warnings: list[str]) -> dict[str, Any]:

@@ -10,9 +10,10 @@ import pytest
 import ray
 
 import engine.schedule
+from engine.cluster import room, with_threads
 from engine.errors import StudyError
 from engine.graph import Step
-from engine.schedule import Packing, run_units, with_threads
+from engine.schedule import Packing, run_units
 from engine.spec import Checkpoint, FinetuneRecipe, Resources, Site, Training
 from engine.store import Store
 from engine.work import Unit
@@ -77,7 +78,9 @@ def test_units_share_a_gpu_once_the_first_has_shown_what_it_needs(tmp_path: Path
 
     monkeypatch.setattr(engine.schedule, "_Worker", Worker)
     site = Site(resources=Resources(gpus="auto", threads=1))
-    state = run_units([unit(number) for number in range(4)], Store(str(tmp_path)), site, 4, lambda state: None)
+    store = Store(str(tmp_path))
+    store.probe()
+    state = run_units([unit(number) for number in range(4)], store, site, 4, lambda state: None)
     assert state.done == {f"mt5-{number}" for number in range(4)} and not state.failed
     given = sorted((tmp_path / f"mt5-{number}").read_text() for number in range(4))
     assert given == ["0.3333 [0]"] * 3 + ["1.0 [0]"]
@@ -116,3 +119,14 @@ def test_resources_that_make_no_sense_are_refused(given: dict[str, Any], said: s
 def test_a_share_that_is_given_is_taken() -> None:
     assert replace(Resources(), gpus=0.25).whole_gpus == 0.25 and Resources(gpus="auto").whole_gpus == 1
     assert Resources(gpus="auto").device == Resources(gpus=0.25).device == "cuda" and Resources().device == "cpu"
+
+
+def test_room_is_counted_node_by_node() -> None:
+    nodes = [{"CPU": 8.0, "GPU": 1.0}, {"CPU": 3.0, "GPU": 4.0}, {}]
+    assert room(Resources(threads=1), nodes) == 11
+    assert room(Resources(threads=4), nodes) == 2
+    assert room(Resources(threads=2, gpus=1), nodes) == 2
+    assert room(Resources(threads=1, gpus="auto"), nodes) == 4
+    assert room(Resources(threads=1, gpus=0.5), nodes) == 5
+    assert room(Resources(threads=1, gpus=1, workers=4), nodes) == 1
+    assert room(Resources(threads=4, gpus=1, workers=2), nodes) == 0

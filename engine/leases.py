@@ -1,0 +1,172 @@
+"""Leases: what each run of a store does at the moment, so that several runs at once do no step twice.
+
+A run keeps one file, <out>/leases/<run>.json, which nobody else writes: the steps that it has and those that it wants.
+It writes the file again every `BEAT` seconds and takes it away at its end. To get steps it says that it wants them, then
+reads what the others say. It has them if no other has one of them or wants one; of two that want the same, the one whose
+name comes first waits until the other has withdrawn or got it, and the other withdraws. Whoever wants writes before it
+reads, so of two at once at least one sees the other: plain files and a listing are enough, and no rename, lock or
+conditional write is needed. A run is gone `EXPIRY` seconds after its last word, both told by the store's own clock, or
+as soon as its process is seen to have ended on this machine.
+
+What this guarantees: on a store whose listings show what was written (S3, Google's, a local disk) no two runs have the
+same step, as long as each writes again in time. A run that slept for longer, or a network file system that shows an old
+listing, may do a step twice. That costs the time and nothing else: results never depend on leases, for steps are
+deterministic and an artifact appears whole, the first one's.
+"""
+
+import json
+import os
+import socket
+import time
+import uuid
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from threading import Event, Lock, Thread
+from typing import Any, Self
+
+import psutil
+
+from engine.errors import StoreError
+from engine.store import Store
+
+BEAT = 10.0  # seconds between two words of a run
+EXPIRY = 60.0  # seconds after a run's last word until its steps are free
+LOOK = 1.0  # seconds for which what the others said is not read again
+SETTLE, SETTLES = 0.05, 40  # seconds between two looks at another that wants the same, and their number
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run says of itself. `process` began at `started` (seconds since 1970), both as `machine` counts them."""
+
+    name: str
+    host: str
+    process: int
+    started: float
+    machine: str
+    has: frozenset[str] = frozenset()
+    wants: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        return f"another run ({self.host}, process {self.process})"
+
+    def written(self) -> bytes:
+        """The content of its file."""
+        return json.dumps(asdict(self) | {"has": sorted(self.has), "wants": sorted(self.wants)}, indent=1).encode()
+
+    @classmethod
+    def read(cls, content: bytes) -> "Run":
+        """What `written` wrote. Raises ValueError, TypeError or KeyError where it did not."""
+        known: Mapping[str, Any] = json.loads(content)
+        return cls(**{**known, "has": frozenset(known["has"]), "wants": frozenset(known["wants"])})
+
+    def ended(self) -> bool:
+        """Whether its process is seen to have ended: False where this machine cannot see it."""
+        return self.machine == _machine() and _started(self.process) != self.started
+
+
+class Leases:
+    """This run's steps among those of the others, for the time of a `with`. Raises StoreError as the store does."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        name, process = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.json", os.getpid()
+        self.own = Run(name, socket.gethostname(), process, _started(process), _machine())
+        self.met = False  # whether another run was ever seen
+        self._elsewhere: dict[str, Run] = {}
+        self._looked = -LOOK
+        self._lock, self._over = Lock(), Event()
+        self._heart = Thread(target=self._beat, name="leases", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._say()
+        self._heart.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._heart.join()
+        self.store.take_back(self.own.name)
+
+    def elsewhere(self) -> Mapping[str, Run]:
+        """The steps that other runs have or want, as said at most `LOOK` seconds ago."""
+        if time.monotonic() >= self._looked + LOOK:
+            self._look()
+        return self._elsewhere
+
+    def claim(self, steps: Collection[str]) -> bool:
+        """Get the steps, or none of them where another run has one: ask again later."""
+        if not self.elsewhere().keys().isdisjoint(steps):
+            return False
+        self._say(wants=frozenset(steps))
+        got = self._settled(steps)
+        self._say(has=self.own.has | frozenset(steps) if got else self.own.has)
+        return got
+
+    def release(self, steps: Collection[str]) -> None:
+        """Give the steps back, done or not."""
+        self._say(has=self.own.has - frozenset(steps))
+
+    def _settled(self, steps: Collection[str]) -> bool:
+        """Whether the steps, which this run has said that it wants, are its own."""
+        for _ in range(SETTLES):
+            others = self._look()
+            if any(not run.has.isdisjoint(steps) for run in others):
+                return False
+            rivals = [run.name for run in others if not run.wants.isdisjoint(steps)]
+            if not rivals or min(rivals) < self.own.name:
+                return not rivals
+            time.sleep(SETTLE)
+        return False
+
+    def _look(self) -> list[Run]:
+        """Read what the others say; take the files of those that are gone away."""
+        said = self.store.said()
+        now = max((at for at, _ in said.values()), default=0.0) if self.own.name not in said else said[self.own.name][0]
+        others = []
+        for name, (at, content) in said.items():
+            with suppress(ValueError, TypeError, KeyError):  # not what a run of this engine writes: it holds nothing
+                run = Run.read(content)
+                if name == self.own.name:
+                    continue
+                if run.ended() or now - at > EXPIRY:
+                    self.store.take_back(name)
+                else:
+                    others.append(run)
+        self.met |= bool(others)
+        self._elsewhere = {step: run for run in others for step in run.has | run.wants}
+        self._looked = time.monotonic()
+        return others
+
+    def _say(self, has: frozenset[str] | None = None, wants: frozenset[str] = frozenset()) -> None:
+        with self._lock:
+            self.own = replace(self.own, has=self.own.has if has is None else has, wants=wants)
+            self.store.say(self.own.name, self.own.written())
+
+    def _beat(self) -> None:
+        while not self._over.wait(BEAT):
+            # Where the store cannot be written, the next claim says so; steps that are running need it not yet.
+            with self._lock, suppress(StoreError):
+                self.store.say(self.own.name, self.own.written())
+
+
+@cache
+def _machine() -> str:
+    """Where a number means one process: a boot of a machine and a process namespace, or the host where none is known."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return socket.gethostname()
+
+
+def _started(process: int) -> float:
+    """When the process began, seconds since 1970; 0 where it has ended. In a container one may stay as a zombie."""
+    try:
+        found = psutil.Process(process)
+        return 0.0 if found.status() == psutil.STATUS_ZOMBIE else found.create_time()
+    except psutil.NoSuchProcess:
+        return 0.0
