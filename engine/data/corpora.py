@@ -112,14 +112,14 @@ class SandboxDataset:
 def read_split(split: spec.Split, data: str | None) -> list[Sentence]:
     """The labeled sentences that a recipe names. DataError where they are no longer those that were planned."""
     dataset = open_dataset(split.dataset, data, split.types, split.dropped)
-    _require_same(split, dataset.version(split.language, split.split))
+    require_same(split, dataset.version(split.language, split.split))
     return dataset.sentences(split.language, split.split)
 
 
 def read_pool(split: spec.Split, data: str | None) -> list[Sentence]:
     """The unlabeled sentences of a recipe whose `version` is `pool_version`'s; tags are not read."""
     dataset = open_dataset(split.dataset, data, types=(), dropped_types=())
-    _require_same(split, pool_version(dataset, split.language, split.split))
+    require_same(split, pool_version(dataset, split.language, split.split))
     return pool(dataset, split.language, split.split)
 
 
@@ -164,7 +164,8 @@ def _text(sentence: Sentence) -> str:
     return unicodedata.normalize("NFKC", "".join(sentence.words)).casefold()
 
 
-def _require_same(split: spec.Split, version: str) -> None:
+def require_same(split: spec.Split, version: str) -> None:
+    """Raises DataError where a split's version is no longer that of the recipe."""
     if version != split.version:
         raise DataError(
             f"{split.dataset} {split.language} {split.split} has changed since the study was planned: its version was "

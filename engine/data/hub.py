@@ -31,7 +31,7 @@ WIKIPEDIA_DUMP = "20231101"
 # Taken from the beginning of a Wikipedia: a fixed pool, from which volumes are drawn after dev and test are left out.
 TEXT_SENTENCES = 150_000
 TEXT_WORDS = 5  # shorter ones are mostly headings
-_SPLITS = {"train": ("train",), "dev": ("validation", "dev", "valid", "val"), "test": ("test",)}
+SPLIT_NAMES = {"train": ("train",), "dev": ("validation", "dev", "valid", "val"), "test": ("test",)}
 _WIKI_CODES = {"bho": "bh", "gsw": "als", "yue": "zh-yue"}  # where Wikipedia's code is neither ISO 639-1 nor 639-3
 
 Answer = TypeVar("Answer")
@@ -55,7 +55,7 @@ class HubDataset:
     def splits(self, code: str) -> tuple[str, ...]:
         """What is expected; only reading tells whether it is there."""
         known = self.languages()
-        return () if code.startswith("x-") or (known and code not in known) else (*_SPLITS, "text")
+        return () if code.startswith("x-") or (known and code not in known) else (*SPLIT_NAMES, "text")
 
     def version(self, code: str, split: str) -> str:
         """The repository and revision; for "text" the dump of the language's Wikipedia. Needs no network."""
@@ -66,7 +66,7 @@ class HubDataset:
             raise DataError(f"{self.name} has no {code!r}.{did_you_mean(code, known)} Its languages: {' '.join(known)}.")
         if split == "text":
             return f"{WIKIPEDIA}/{_wikipedia_config(code)}[:{TEXT_SENTENCES}]"
-        if split not in _SPLITS:
+        if split not in SPLIT_NAMES:
             hint = did_you_mean(split, self.splits(code))
             raise DataError(f"{self.name} has no split {split!r}.{hint} Splits: {' '.join(self.splits(code))}.")
         return f"{self.repo}@{self.revision}"
@@ -80,8 +80,8 @@ class HubDataset:
         where = f"{self.version(code, split)} {code} {split}"
         if split == "text":
             return list(wikipedia(WIKIPEDIA, _wikipedia_config(code), TEXT_SENTENCES))
-        splits = _load(self.repo, self.revision, code)
-        name = next((name for name in _SPLITS[split] if name in splits), None)
+        splits = load(self.repo, self.revision, config_names(language(code)), _FOLDERS.get(self.repo, {}).get(code))
+        name = next((name for name in SPLIT_NAMES[split] if name in splits), None)
         if name is None:
             raise DataError(f"{where}: there is no such split. The repository has: {', '.join(splits)}.")
         return list(_rows(splits[name], iob2.rules(self.types, self.dropped_types), where))
@@ -121,23 +121,21 @@ def _streamed(repo: str, config: str, number: int) -> Iterator[dict[str, Any]]:
 
 
 @lru_cache(maxsize=8)
-def _load(repo: str, revision: str, code: str) -> Any:
-    """All splits (a `datasets.DatasetDict`) of the configuration that is named like the language."""
+def load(repo: str, revision: str, names: tuple[str, ...], folder: str | None = None) -> Any:
+    """All splits (a `datasets.DatasetDict`) of a folder, or of the configuration with the first of the names that there is."""
     import datasets
 
     what = f"{repo}@{revision}"
-    if repo in _FOLDERS:
-        folder = _FOLDERS[repo][code]
+    if folder:
         return _asked(f"{what} {folder}", lambda: datasets.load_dataset(repo, data_dir=folder, revision=revision))
     configs = _asked(what, lambda: datasets.get_dataset_config_names(repo, revision=revision))
-    names = _names(language(code))
     config = next((name for name in names if name in configs), None)
     if config is None:
         raise DataError(f"{what} has no configuration named {' or '.join(names)}. It has: {' '.join(configs)}.")
     return _asked(f"{what} {config}", lambda: datasets.load_dataset(repo, config, revision=revision))
 
 
-def _names(known: Language) -> tuple[str, ...]:
+def config_names(known: Language) -> tuple[str, ...]:
     """The names that a language's configuration may have, likeliest first."""
     return tuple(filter(None, (known.code, known.alpha2, _WIKI_CODES.get(known.code))))
 
@@ -155,7 +153,7 @@ def _asked(what: str, ask: Callable[[], Answer]) -> Answer:
         raise DataError(
             f"{what} could not be read from the hub: {type(cause).__name__}: {cause}. Check the name and the revision "
             "(loading scripts do not run any more: Parquet only) and the network; on a machine without one, fill the "
-            "library's cache elsewhere and set HF_HOME, or give the data as CoNLL files with --data."
+            "library's cache elsewhere and set HF_HOME, or give the data as CoNLL files (pairs as TSV, questions as JSON) with --data."
         ) from error
 
 

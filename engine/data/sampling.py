@@ -1,20 +1,23 @@
-"""Which sentences are taken: nested subsets, for volume is a designed factor, and languages drawn by temperature."""
+"""Which examples are taken: nested subsets, for volume is a designed factor, and languages drawn by temperature."""
 
 from collections import Counter
 from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import accumulate, pairwise
+from typing import TypeVar
 
-from engine.data.sentences import Sentence
+from engine.data.examples import Example
 from engine.errors import DataError
 
+Drawn = TypeVar("Drawn", bound=Example)
 
-def nested_subset(sentences: Sequence[Sentence], n: int, seed: int) -> list[int]:
+
+def nested_subset(sentences: Sequence[Example], n: int, seed: int) -> list[int]:
     """The indices of `n` sentences, in an order drawn by a hash of the seed and the sentence itself.
 
     A smaller `n` gives the beginning of the list that a larger one gives. The draw does not depend on where in the
     file a sentence stands: the order of `sentences` only decides which of several equal ones comes first. Tags are
-    not looked at. Raises DataError where there are fewer than `n`.
+    not looked at. Pairs and questions are drawn alike. Raises DataError where there are fewer than `n`.
     """
     if not 0 <= n <= len(sentences):
         raise DataError(
@@ -24,17 +27,17 @@ def nested_subset(sentences: Sequence[Sentence], n: int, seed: int) -> list[int]
     seen: Counter[tuple[str, ...]] = Counter()
     keys = []
     for index, sentence in enumerate(sentences):
-        keys.append((_key(seed, seen[sentence.words], sentence.words), index))
-        seen[sentence.words] += 1
+        keys.append((_key(seed, seen[sentence.key], sentence.key), index))
+        seen[sentence.key] += 1
     return [index for _, index in sorted(keys)[:n]]
 
 
-def subset(sentences: Sequence[Sentence], n: int, seed: int) -> list[Sentence]:
+def subset(sentences: Sequence[Drawn], n: int, seed: int) -> list[Drawn]:
     """The sentences of `nested_subset`, in its order."""
     return [sentences[i] for i in nested_subset(sentences, n, seed)]
 
 
-def tempered(languages: Sequence[Sequence[Sentence]], alpha: float, seed: int) -> list[list[int]]:
+def tempered(languages: Sequence[Sequence[Example]], alpha: float, seed: int) -> list[list[int]]:
     """For each language of a source set the indices of its sentences, as many in all as there are.
 
     A language with n sentences gets a share in proportion to n**alpha (Xue et al. 2021, section 3.1): of a larger one a
@@ -50,6 +53,6 @@ def tempered(languages: Sequence[Sequence[Sentence]], alpha: float, seed: int) -
     ]
 
 
-def _key(seed: int, occurrence: int, words: tuple[str, ...]) -> bytes:
+def _key(seed: int, occurrence: int, key: tuple[str, ...]) -> bytes:
     """Equal sentences differ by their occurrence, so that they are not drawn together."""
-    return blake2b("\n".join((str(seed), str(occurrence), *words)).encode(), digest_size=16).digest()
+    return blake2b("\n".join((str(seed), str(occurrence), *key)).encode(), digest_size=16).digest()

@@ -14,6 +14,11 @@ class Sentence:
     words: tuple[str, ...]
     tags: tuple[str, ...] | None = None
 
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What makes it this sentence, whatever its tags: by this it is drawn."""
+        return self.words
+
     def unlabeled(self) -> "Sentence":
         """The same words without tags."""
         return Sentence(self.words)
