@@ -42,11 +42,21 @@ def version(language: str, split: str) -> str:
 
 def size(language: str, split: str) -> int:
     """Sentences of a split. Raises DataError for an unknown language or split."""
+    return known_size(SIZES, language, split)
+
+
+def known_size(sizes: dict[str, int], language: str, split: str) -> int:
+    """The split's among these sizes. Raises DataError for an unknown language or split."""
     _iso(language)
-    if split not in SIZES:
-        near = did_you_mean(split, SIZES)
-        raise DataError(f"The sandbox has no split {split!r} of {language}.{near} There are: {', '.join(SIZES)}.")
-    return SIZES[split]
+    if split not in sizes:
+        near = did_you_mean(split, sizes)
+        raise DataError(f"The sandbox has no split {split!r} of {language}.{near} There are: {', '.join(sizes)}.")
+    return sizes[split]
+
+
+def realizer(language: str) -> Realizer:
+    """What puts meanings into the language's words. Raises DataError for an unknown one."""
+    return _realizer(_iso(language))
 
 
 @lru_cache(maxsize=32)

@@ -19,6 +19,8 @@ CHANGE_EVERY = 9  # units of age between two sound changes of one branch
 LOANS = 30  # out of 256: words borrowed from a neighbor at no distance; none from LOAN_KM on
 LOAN_KM = 3000
 NAME_KINDS = ("given", "family", "place", "brand", "common")
+# Of the questions of questions.py, which the other texts have none of: their forms give way to those of all concepts.
+QUESTION_WORDS = ("function/who", "function/what", "function/where", "function/when")
 CLOSED_KINDS = ("function", "adposition", "prefix", "suffix", "ending")
 CAPITALIZED = (*NAME_KINDS, "org", "firm", "part", "month", "day", "feast", "title")
 # Most names of these kinds have their kind's ending, as in -son, -ville and -corp: related languages share it.
@@ -89,13 +91,12 @@ class Lexicon:
         self._forms: dict[str, str] = {}
         self._spelled: dict[tuple[str, tuple[str, ...]], str] = {}
         taken: set[str] = set()
-        for kind, concepts in CONCEPTS.items():
-            for concept in concepts:
-                form = self.form(f"{kind}/{concept}")
-                while form in taken:  # no two concepts sound alike
-                    form += _syllable(_bytes("homonym", code, form))
-                taken.add(form)
-                self._forms[f"{kind}/{concept}"] = form
+        for key in (*(f"{kind}/{concept}" for kind, concepts in CONCEPTS.items() for concept in concepts), *QUESTION_WORDS):
+            form = self.form(key)
+            while form in taken:  # no two concepts sound alike
+                form += _syllable(_bytes("homonym", code, form))
+            taken.add(form)
+            self._forms[key] = form
 
     def form(self, key: str) -> str:
         """The phonemes of a word, name or affix."""

@@ -139,7 +139,7 @@ def meanings(stream: Random) -> Iterator[Meaning]:
     """Endless meanings, none of which has the same content key twice (so that words can be aligned by key)."""
     while True:
         keys: list[str] = []
-        draw = _Draw(stream.random, keys)
+        draw = Draw(stream.random, keys)
         first = draw.clause(embedding=True)
         conjunction, second = "", None
         if stream.random() < 0.2:
@@ -148,7 +148,7 @@ def meanings(stream: Random) -> Iterator[Meaning]:
             yield Meaning(first, conjunction, second, tuple(keys))
 
 
-class _Frame(NamedTuple):
+class Frame(NamedTuple):
     """A line of FRAMES. `obliques`: (adposition's key, roles, whether it may be missing)."""
 
     verb: str
@@ -157,7 +157,7 @@ class _Frame(NamedTuple):
     obliques: tuple[tuple[str, tuple[str, ...], bool], ...]
 
 
-class _Draw:
+class Draw:
     """One sentence being drawn. `keys` collects each content key as it is drawn."""
 
     def __init__(self, random: Callable[[], float], keys: list[str]) -> None:
@@ -165,8 +165,12 @@ class _Draw:
         self.keys = keys
 
     def clause(self, embedding: bool = False) -> Clause:
+        return self.filled(self.pick(_FRAMES if embedding else PLAIN_FRAMES))
+
+    def filled(self, frame: "Frame") -> Clause:
+        """A clause of the frame's verb."""
         random = self.random
-        verb, subject, object_, obliques = self.pick(_FRAMES if embedding else _PLAIN_FRAMES)
+        verb, subject, object_, obliques = frame
         self.keys.append(verb)
         arguments = self.phrase(self.pick(subject)), self.phrase(self.pick(object_)) if object_ else None
         around = tuple(
@@ -253,10 +257,10 @@ class _Draw:
         return choices[int(self.random() * len(choices))]
 
 
-def _frame(line: str) -> _Frame:
+def _frame(line: str) -> Frame:
     verb, subject, object_, *obliques = line.split()
     around = [oblique.partition(":") for oblique in obliques if oblique != "-"]
-    return _Frame(
+    return Frame(
         f"verb/{verb}",
         tuple(subject.split("/")),
         tuple(object_.split("/")) if object_ != "-" else (),
@@ -268,6 +272,6 @@ def _frame(line: str) -> _Frame:
 
 
 _FRAMES = [_frame(line) for line in FRAMES.strip().splitlines()]
-_PLAIN_FRAMES = [frame for frame in _FRAMES if frame.object != ("CLAUSE",)]
+PLAIN_FRAMES = [frame for frame in _FRAMES if frame.object != ("CLAUSE",)]
 _KEYS = {kind: [f"{kind}/{concept}" for concept in concepts] for kind, concepts in CONCEPTS.items()}
-_NAME_MAKERS = {"PER": _Draw.person, "LOC": _Draw.location, "ORG": _Draw.organization, "CLUB": _Draw.club}
+_NAME_MAKERS = {"PER": Draw.person, "LOC": Draw.location, "ORG": Draw.organization, "CLUB": Draw.club}
