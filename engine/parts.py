@@ -11,11 +11,12 @@ never in a circle, and of all places that a cell ever had the greatest is still 
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from hashlib import sha256
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from engine.integrity import stamp
 
 CELLS = b"sprachbund.cells"  # in a part's metadata: its cells, each with the number of its rows, in the order of the rows
 LARGEST = 500_000  # cells: larger parts are not put into others, for metadata of 100 MB are more than pyarrow reads
@@ -33,14 +34,16 @@ class Rows(NamedTuple):
     fingerprint: str
     cell: str
 
-    def file(self, about: str) -> str:
-        """The name of a file with these rows alone; `about` is for people."""
-        return f"{about}-{self.cell}-{self.fingerprint}.{self.finished}{'' if self.done else '.failed'}.parquet"
+    def file(self, about: str, content: pa.Buffer) -> str:
+        """The name of a file with these rows alone; `about` is for people. It tells the content's size and checksum."""
+        status = "" if self.done else ".failed"
+        return f"{about}-{self.cell}-{self.fingerprint}.{self.finished}.{content.size}-{stamp(content)}{status}.parquet"
 
     @classmethod
     def parse(cls, name: str) -> "Rows | None":
         """Read what `file` gives, None from another name. Names of the first stores tell no time: such rows are old."""
-        match = re.fullmatch(r"(?!\.).+-([^-.]+)-([^-.]+?)(?:\.(\d+))?(\.failed)?\.parquet", name)
+        form = r"(?!\.).+-([^-.]+)-([^-.]+?)(?:\.(\d+)(?:\.\d+-[0-9a-f]{12})?)?(\.failed)?\.parquet"
+        match = re.fullmatch(form, name)
         return cls(int(match[3] or 0), not match[4], match[2], match[1]) if match else None
 
 
@@ -109,7 +112,7 @@ def write_part(cells: Sequence[tuple[Rows, int]], table: pa.Table, depth: int) -
         writer.write_table(table)
         writer.add_key_value_metadata({CELLS: json.dumps([[*rows, number] for rows, number in cells]).encode()})
     content = sink.getvalue()
-    return f"part{depth}-{sha256(content).hexdigest()[:12]}.parquet", content
+    return f"part{depth}-{stamp(content)}.parquet", content
 
 
 def cells_of(name: str, file: pq.ParquetFile) -> list[tuple[Rows, int]]:

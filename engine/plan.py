@@ -24,7 +24,10 @@ CPU_STEP_SECONDS = 0.04  # a tiny model's update on one core costs calls, not ar
 
 @dataclass(frozen=True)
 class Plan:
-    """Every cell in exactly one of `done`, `failed`, `missing`, `stale`; and the steps left to run, in order."""
+    """Every cell in exactly one of `done`, `failed`, `missing`, `stale`; and the steps left to run, in order.
+
+    `orphans`: those of the missing that have rows, and no evaluation any more that these were made of.
+    """
 
     graph: Graph
     done: list[CellWork]
@@ -36,6 +39,7 @@ class Plan:
     unshared_steps: int
     seconds: float
     unshared_seconds: float
+    orphans: list[CellWork]
 
     @property
     def open(self) -> list[CellWork]:
@@ -44,17 +48,23 @@ class Plan:
 
 
 @without_collection()
-def make_plan(graph: Graph, store: Store, on_gpu: bool) -> Plan:
-    """Compare a study with the store. `on_gpu`: what the estimate of time is for."""
+def make_plan(graph: Graph, store: Store, on_gpu: bool, thorough: bool = False) -> Plan:
+    """Compare a study with the store. `on_gpu`: what the estimate of time is for.
+
+    `thorough`: see whether the evaluations of finished cells are there, and not only their rows.
+    """
     done, failed, missing, stale = _status(graph, store)
+    there = store.artifacts() if thorough or failed or missing or stale else set()
+    orphans = [work for work in done if work.scored not in there] if thorough else []
+    if orphans:
+        done, missing = [work for work in done if work.scored in there], missing + orphans
     left = [*failed, *missing, *stale]
-    there = store.artifacts() if left else set()
     alone = Counter(chain.from_iterable(graph.missing(work.artifacts, there) for work in left))
     to_run = [step for name, step in graph.steps.items() if name in alone]
     costs = {step.artifact: seconds(step, on_gpu) for step in to_run}
     return Plan(
         graph, done, failed, missing, stale, to_run, _units(to_run, left, costs), alone.total(),
-        sum(costs.values()), sum(costs[name] * number for name, number in alone.items()),
+        sum(costs.values()), sum(costs[name] * number for name, number in alone.items()), orphans,
     )  # fmt: skip
 
 
@@ -147,8 +157,7 @@ def summary(plan: Plan, on_gpu: bool, limit: int = 12) -> list[str]:
         device = f"of one GPU (A100 at {GPU_FLOPS / 1e12:.0f} TFLOP/s)" if on_gpu else "of one CPU core"
         time = f"{plan.seconds / 3600:.2f} hours" if plan.seconds >= 3600 else f"{plan.seconds / 60:.1f} minutes"
         lines.append(f"estimated cost: {time} {device}")
-    for status in ("stale", "failed"):
-        cells = getattr(plan, status)
+    for status, cells in (("stale", plan.stale), ("failed", plan.failed), ("rows without their artifact", plan.orphans)):
         lines += [f"  {status}: {work.cell}" for work in cells[:limit]]
         if len(cells) > limit:
             lines.append(f"  ... and {len(cells) - limit} more {status}")

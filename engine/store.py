@@ -1,15 +1,17 @@
 """The store: a folder or bucket with artifacts and Parquet results, the only truth about what is done.
 
     <out>/artifacts/<kind>-<slug>-<fingerprint>/   a step's output; its step.json is written last and marks it done
-    <out>/results/<slug>-<cell>-<fingerprint>.<finished>.parquet         the rows of one finished cell
-    <out>/results/<slug>-<cell>-<fingerprint>.<finished>.failed.parquet  the row of one failed cell
+    <out>/results/<slug>-<cell>-<fingerprint>.<finished>.<size>-<hash>.parquet  the rows of one finished cell
+    <out>/results/<the same>.failed.parquet        the row of one failed cell
     <out>/results/part<generation>-<hash>.parquet  the rows of many cells, put together by `Store.compact`
     <out>/results/superseded/                      rows in whose place later ones of the same cell have come
     <out>/studies/<name>.json                      the last plan of each study, for the report
     <out>/leases/<run>.json                        what each run does at the moment (`engine.leases`)
+    <out>/quarantine/<when>/                       what was found damaged, each with a line why.txt; never deleted
 
 Files appear whole or not at all: local ones under a temporary name and then renamed, objects of a bucket in one
-upload. Nothing here knows what a step does; which rows of a cell count, `engine.parts` knows.
+upload. Nothing here knows what a step does; which rows of a cell count, `engine.parts` knows, and whether a file is what
+was written, `engine.integrity`.
 """
 
 import hashlib
@@ -24,6 +26,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +39,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from engine.errors import StoreError
+from engine.integrity import folder_fault, rows_fault, sealed, size_fault, sizes_in, unsealed
 from engine.parts import Files, Place, Rows, cells_of, current, generation, places, to_merge, write_part
 
 COMPACT_ABOVE = 500  # row files; so many are read in a second
@@ -43,6 +47,9 @@ READS = 5  # tries to read the results while others put them together
 AT_ONCE = 16  # files read or deleted at a time
 COPIES = 4  # artifacts of a remote store that a process keeps on its disk
 BATCH = 1_000  # row files kept apart in memory, where each takes ten times its rows
+AGAIN = "Run the study again: the same command moves it to quarantine/ and does again what is lost."
+
+UNPARSED = (pa.ArrowException, OSError, KeyError, ValueError)  # what reading a file that is no Parquet file may raise
 
 Answer = TypeVar("Answer")
 
@@ -152,20 +159,45 @@ class Store:
         return self._fs.get_file_info(f"{self.root}/artifacts/{artifact}/step.json").type == fs.FileType.File
 
     def record(self, artifact: str) -> dict[str, Any]:
-        """The artifact's step.json: its recipe, provenance and figures."""
-        return json.loads(self._read(f"artifacts/{artifact}/step.json"))
+        """The artifact's step.json: its recipe, provenance and figures. Raises StoreError where it is damaged."""
+        try:
+            return unsealed(self._read(f"artifacts/{artifact}/step.json"))[0]
+        except ValueError as error:
+            raise StoreError(f"{self.address}: artifacts/{artifact} is damaged: {error}. {AGAIN}") from error
+
+    def faults(self, artifacts: Sequence[str]) -> dict[str, str]:
+        """Those of the finished artifacts that are damaged, by the names and sizes of their files; each with what is wrong."""
+        faults = zip(artifacts, self._each(self._artifact_fault, artifacts), strict=True)
+        return {name: fault for name, fault in faults if fault}
+
+    def _artifact_fault(self, artifact: str) -> str | None:
+        try:
+            files = unsealed(self._read(f"artifacts/{artifact}/step.json"))[1]
+        except ValueError as error:
+            return str(error)
+        except FileNotFoundError:  # another run moved it
+            return None
+        if self.local:
+            return size_fault(files, sizes_in(Path(self.root, "artifacts", artifact), files))
+        folder = f"artifacts/{artifact}"
+        there = {file.path.partition(f"{folder}/")[2]: file.size for file in self._list(folder, recursive=True)}
+        return size_fault(files, there)
 
     @contextmanager
-    def fetch(self, artifact: str) -> Iterator[Path]:
+    def fetch(self, artifact: str, quarantine: bool = False) -> Iterator[Path]:
         """Give a local folder with the artifact's files, not to be changed. If the store is remote, a copy for the block's time.
 
-        The last copies stay for later blocks: a worker's steps often need the same base.
+        The last copies stay for later blocks: a worker's steps often need the same base. Raises StoreError where a file is
+        not what was written; with `quarantine`, which a run of the study asks for, the artifact is moved there.
         """
-        if self.local:
-            yield Path(self.root, "artifacts", artifact)
-            return
-        copy = _local_copy(self, artifact)
-        yield Path(copy.name)
+        copy = None if self.local else _local_copy(self, artifact)
+        folder = Path(copy.name) if copy else Path(self.root, "artifacts", artifact)
+        if fault := copy.fault if copy else folder_fault(folder):
+            _local_copy.cache_clear()  # what is made anew has the same name
+            moved = self.quarantine(f"artifacts/{artifact}", fault) if quarantine else None
+            what = f"It was moved to {moved}: run the same command again, which makes it anew." if moved else AGAIN
+            raise StoreError(f"{self.address}: artifacts/{artifact} is damaged: {fault}. {what}")
+        yield folder
 
     @contextmanager
     def scratch(self, artifact: str) -> Iterator[Path]:
@@ -188,18 +220,23 @@ class Store:
 
     def publish(self, artifact: str, folder: Path, record: Mapping[str, Any]) -> None:
         """Make the files of a scratch folder the artifact, with `record` as its step.json. First one wins."""
-        content = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False).encode()
+        content = sealed(record, folder)
         if not self.local:
             target = f"{self.root}/artifacts/{artifact}"
             fs.copy_files(str(folder), target, source_filesystem=fs.LocalFileSystem(), destination_filesystem=self._fs)
             self._write(f"artifacts/{artifact}/step.json", content)
             return
         (folder / "step.json").write_bytes(content)
-        try:
-            os.rename(folder, f"{self.root}/artifacts/{artifact}")
-        except OSError:
-            if not self.has(artifact):
-                raise
+        for last_try in (False, True):
+            try:
+                os.rename(folder, f"{self.root}/artifacts/{artifact}")
+            except OSError:
+                if self.has(artifact):
+                    return
+                if last_try or not self.quarantine(f"artifacts/{artifact}", "a folder without its step.json"):
+                    raise
+            else:
+                return
 
     def write_log(self, artifact: str, text: str) -> None:
         """Keep the traceback of a step that failed."""
@@ -208,15 +245,32 @@ class Store:
     # Results
 
     def cells(self) -> dict[str, Rows]:
-        """What counts of each cell, by its key; known without reading the rows."""
-        return {cell: place.rows for cell, place in self._consistent(current).items()}
+        """What counts of each cell, by its key; known without reading the rows. Damaged files do not count."""
+        return {cell: place.rows for cell, place in self._consistent(lambda files, _: current(files)).items()}
+
+    def damaged(self, thorough: bool) -> dict[str, str]:
+        """The files of results/ that are damaged, each with what is wrong; by their sizes and ends, or by all that is in them."""
+
+        def read(files: Files, faults: Mapping[str, str]) -> dict[str, str]:
+            names = sorted(files) if thorough else []
+            return dict(faults) | {name: fault for name, fault in zip(names, self._each(self._fault, names), strict=True) if fault}
+
+        return self._consistent(read)
+
+    def _fault(self, name: str) -> str | None:
+        try:
+            self._rows_of(name, frozenset())
+        except DamagedRows as error:
+            return error.fault
+        return None
 
     def write_rows(self, about: str, cell: str, fingerprint: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write one cell's rows, all of one status and moment. Earlier rows of the cell no longer count."""
         finished, done = round(rows[0]["finished"].timestamp() * 1000), rows[0]["status"] == "done"
         sink = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_pylist(list(rows), schema=COLUMNS), sink)
-        self._write(f"results/{Rows(finished, done, fingerprint, cell).file(about)}", sink.getvalue())
+        content = sink.getvalue()
+        self._write(f"results/{Rows(finished, done, fingerprint, cell).file(about, content)}", content)
 
     def results(self) -> pl.DataFrame:
         """The rows that count, sorted by the identity columns.
@@ -225,7 +279,7 @@ class Store:
         """
         if self._fs.get_file_info(f"{self.root}/results").type != fs.FileType.Directory:
             raise StoreError(f"{self.address} holds no results: it has no folder results/. Run a study with --out first.")
-        table = self._consistent(lambda files: self._rows(current(files).values())[1])
+        table = self._consistent(lambda files, faults: self._rows(current(self._sound(files, faults)).values())[1])
         return pl.from_arrow(table).sort(COLUMNS.names[: COLUMNS.names.index("entity_type") + 1])
 
     def compact(self, above: int = COMPACT_ABOVE) -> None:
@@ -237,7 +291,7 @@ class Store:
         """
         self._remove_scratch_of_the_dead()  # a worker may outlive its killed driver, and the start of this run
         with suppress(FileNotFoundError):  # another run took the file: it is at this work
-            files = self._index()
+            files = self._sound(*self._index())
             best = current(files)
             merged = to_merge(files, best, above)
             depth = 1 + max(map(generation, merged), default=0)
@@ -256,15 +310,32 @@ class Store:
             name, content = write_part(*self._rows(wanted), depth)
             self._write(f"{folder}/{name}", content)
 
-    def _index(self) -> Files:
-        """The files with rows and whose rows they hold."""
-        names = self._names("results")
-        parts = list(filter(generation, names))
-        single = {name: [rows] for name in names if (rows := Rows.parse(name))}
-        return single | dict(zip(parts, self._each(self._cells, parts), strict=True))
+    def _index(self) -> tuple[Files, dict[str, str]]:
+        """The files with rows and whose rows they hold; and those that their size or end shows damaged, with what is wrong."""
+        files: dict[str, list[Rows]] = {}
+        faults: dict[str, str] = {}
+        sizes = {file.base_name: file.size for file in self._list("results") if file.type == fs.FileType.File}
+        parts = list(filter(generation, sizes))
+        for name, size in sizes.items():
+            if (rows := Rows.parse(name)) and not generation(name):
+                files[name] = [rows]
+            if (name in files or generation(name)) and (fault := rows_fault(name, size)):
+                faults[name] = fault
+        for name, held in zip(parts, self._each(self._cells, parts), strict=True):
+            if isinstance(held, str):
+                faults[name] = held
+            else:
+                files[name] = held
+        return {name: held for name, held in files.items() if name not in faults}, faults
 
-    def _consistent(self, read: Callable[[Files], Answer]) -> Answer:
-        """What `read` makes of the files, read while none went away.
+    def _sound(self, files: Files, faults: Mapping[str, str]) -> Files:
+        """The files. Raises DamagedRows where some are damaged."""
+        for name, fault in faults.items():
+            raise DamagedRows(self.address, name, fault)
+        return files
+
+    def _consistent(self, read: Callable[[Files, Mapping[str, str]], Answer]) -> Answer:
+        """What `read` makes of the files and of those that are damaged, read while none went away.
 
         A listing takes its time: it may miss a part, written where it has been, and the files put into it, deleted where
         it comes to. But `compact` turns results/.turn between the two.
@@ -272,7 +343,7 @@ class Store:
         for _ in range(READS):
             turn = self._turn()
             with suppress(FileNotFoundError):
-                answer = read(self._index())
+                answer = read(*self._index())
                 if turn == self._turn():
                     return answer
         raise StoreError(f"{self.address}/results changed in each of {READS} readings. Read it when fewer runs end at once.")
@@ -296,8 +367,14 @@ class Store:
         return cells, pa.concat_tables(tables)
 
     def _rows_of(self, name: str, wanted: AbstractSet[Place]) -> tuple[list[tuple[Rows, int]], pa.Table]:
-        with self._open(name) as file:
-            held, table, depth = cells_of(name, file), file.read(), generation(name)
+        content = self._read(f"results/{name}")
+        if fault := rows_fault(name, content=content):
+            raise DamagedRows(self.address, name, fault)
+        try:
+            with pq.ParquetFile(pa.BufferReader(content)) as file:
+                held, table, depth = cells_of(name, file), file.read(), generation(name)
+        except UNPARSED as error:
+            raise DamagedRows(self.address, name, str(error)) from error
         if table.schema != COLUMNS:  # of a time with fewer columns
             there, nothing = set(table.column_names), pa.nulls(len(table))
             columns = [(table[field.name] if field.name in there else nothing).cast(field.type) for field in COLUMNS]
@@ -307,25 +384,57 @@ class Store:
             table = table.filter(pa.array(np.repeat(keep, [number for _, number in held])))
         return [cell for cell, kept in zip(held, keep, strict=True) if kept], table
 
-    def _cells(self, name: str) -> list[Rows]:
-        with self._open(name) as file:
-            return [rows for rows, _ in cells_of(name, file)]
-
-    @contextmanager
-    def _open(self, name: str) -> Iterator[pq.ParquetFile]:
-        """A file of results/, to be read. FileNotFoundError where it went away since it was listed."""
+    def _cells(self, name: str) -> list[Rows] | str:
+        """The cells of a part, by its end; or what is wrong with it."""
         try:
             with self._fs.open_input_file(f"{self.root}/results/{name}") as source, pq.ParquetFile(source) as file:
-                yield file
+                return [rows for rows, _ in cells_of(name, file)]
         except FileNotFoundError:
             raise
-        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-            if self._fs.get_file_info(f"{self.root}/results/{name}").type == fs.FileType.NotFound:  # a bucket says so late
-                raise FileNotFoundError(name) from error
-            raise StoreError(
-                f"{self.address}: results/{name} cannot be read ({error}). Move it away and run the study again: its "
-                "cells are then redone from the artifacts."
-            ) from error
+        except UNPARSED as error:  # damage, or trouble with reading it
+            if fault := rows_fault(name, content=self._read(f"results/{name}")):
+                return fault
+            raise StoreError(f"--out {self.address}: results/{name} cannot be read ({error}). Try again.") from error
+
+    # What is damaged
+
+    def quarantine(self, path: str, fault: str) -> str | None:
+        """Move a damaged file or folder out of the way, with a word of what is wrong. Return where; None where it is gone.
+
+        It is under a folder of its own, so nothing that was moved before is overwritten. Two runs may do it at once.
+        """
+        place = f"quarantine/{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+        source, target = f"{self.root}/{path}", f"{self.root}/{place}/{path}"
+        kind = self._fs.get_file_info(source).type
+        if kind == fs.FileType.NotFound:
+            return None
+        with self._writing():
+            self._fs.create_dir(target.rpartition("/")[0], recursive=True)
+            try:
+                self._move(source, target, kind == fs.FileType.Directory)
+            except FileNotFoundError:
+                if self._fs.get_file_info(source).type == fs.FileType.NotFound:  # another run was faster
+                    return None
+                raise
+        self._write(f"{place}/why.txt", f"{path}: {fault}\n".encode())
+        return f"{place}/{path}"
+
+    def _move(self, source: str, target: str, folder: bool) -> None:
+        if self.local:
+            os.rename(source, target)
+        elif folder:
+            self._fs.create_dir(target)  # a bucket does without
+            fs.copy_files(source, target, source_filesystem=self._fs, destination_filesystem=self._fs)
+            self._fs.delete_dir(source)
+        else:
+            self._fs.copy_file(source, target)
+            self._fs.delete_file(source)
+
+    def quarantined(self) -> dict[str, str]:
+        """What was moved to quarantine/ so far: where it lies, and what was found."""
+        found = self._list("quarantine", recursive=True)
+        notes = [file.path.removeprefix(f"{self.root}/") for file in found if file.base_name == "why.txt"]
+        return {note.removesuffix("/why.txt"): self._read(note).decode().strip() for note in sorted(notes)}
 
     # The last plan of each study
 
@@ -368,8 +477,16 @@ class Store:
             return self._fs.get_file_info(fs.FileSelector(f"{self.root}/{folder}", True, recursive))
 
     def _read(self, path: str) -> bytes:
-        with self._fs.open_input_stream(f"{self.root}/{path}") as stream:
-            return stream.read()
+        """A file's content. FileNotFoundError where it is not there, or went away since it was listed."""
+        try:
+            with self._fs.open_input_stream(f"{self.root}/{path}") as stream:
+                return stream.read()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if self._fs.get_file_info(f"{self.root}/{path}").type == fs.FileType.NotFound:  # a bucket says so late
+                raise FileNotFoundError(path) from error
+            raise
 
     def _write(self, path: str, content: bytes | pa.Buffer) -> None:
         """Write a file that is there whole or not at all."""
@@ -415,13 +532,25 @@ class Store:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-@lru_cache(maxsize=COPIES)
-def _local_copy(store: Store, artifact: str) -> tempfile.TemporaryDirectory[str]:
-    """A remote artifact's files, which never change. The folder goes with the last that holds what is returned."""
-    copy = tempfile.TemporaryDirectory(prefix="sprachbund-")
-    source = f"{store.root}/artifacts/{artifact}"
-    fs.copy_files(source, copy.name, source_filesystem=store._fs, destination_filesystem=fs.LocalFileSystem())
-    return copy
+class DamagedRows(StoreError):
+    """A file of results/ that is not what was written, or cannot be read."""
+
+    def __init__(self, address: str, name: str, fault: str) -> None:
+        super().__init__(f"{address}: results/{name} cannot be read ({fault}). {AGAIN}")
+        self.fault = fault
+
+
+class _Copy(tempfile.TemporaryDirectory[str]):
+    """A remote artifact's files on this machine. The folder goes with the last that holds this. `fault`: what is wrong."""
+
+    def __init__(self, store: Store, artifact: str) -> None:
+        super().__init__(prefix="sprachbund-")
+        source = f"{store.root}/artifacts/{artifact}"
+        fs.copy_files(source, self.name, source_filesystem=store._fs, destination_filesystem=fs.LocalFileSystem())
+        self.fault = folder_fault(Path(self.name))
+
+
+_local_copy = lru_cache(maxsize=COPIES)(_Copy)
 
 
 def slug(*parts: str, length: int = 60) -> str:

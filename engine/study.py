@@ -26,6 +26,7 @@ from engine.data.corpora import leaks
 from engine.data.union import open_union
 from engine.errors import SprachbundError, StudyError, did_you_mean
 from engine.graph import compile_study
+from engine.mend import damage, mend
 from engine.models.sizes import short_name
 from engine.plan import Plan, make_plan, summary
 from engine.spec import AXES, STUDENTS, Resources, Site, Study, parse_axis
@@ -79,9 +80,9 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     graph = compile_study(study, options.data)
     store = Store(options.out or f"runs/{study.name}")
     on_gpu = not options.local
-    plan = make_plan(graph, store, on_gpu)
+    plan, found = (make_plan(graph, store, on_gpu), damage(store)) if options.plan else mend(graph, store, on_gpu)
     warnings = _warnings(study, options.data)
-    for line in [f"{study.name}: {study.question}", *warnings, *summary(plan, on_gpu)]:
+    for line in [f"{study.name}: {study.question}", *warnings, *found, *summary(plan, on_gpu)]:
         console.print(line, markup=False, soft_wrap=True)
     if options.plan:
         # The one look that the engine takes at the analysis, and only its command line does

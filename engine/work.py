@@ -101,7 +101,7 @@ def run_with(step: Step, store: Store, site: Site, backend: Any) -> dict[str, An
     started = datetime.now(UTC)
     clock = time.perf_counter()
     with ExitStack() as stack:
-        inputs = {role: stack.enter_context(store.fetch(artifact)) for role, artifact in step.needs}
+        inputs = {role: stack.enter_context(store.fetch(artifact, quarantine=True)) for role, artifact in step.needs}
         out = stack.enter_context(store.scratch(step.artifact))
         figures = kind.run(step.recipe, inputs, out, site, backend)
         if backend.rank == 0:
@@ -202,7 +202,7 @@ def _over(scores: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> dict[
 
 def _scores(artifact: str, store: Store) -> dict[str, dict[str, Any]]:
     """What an evaluation found, for each entity type or label and ALL, under the table's column names."""
-    with store.fetch(artifact) as folder:
+    with store.fetch(artifact, quarantine=True) as folder:
         rows = pl.read_parquet(folder / "counts.parquet").rows(named=True)
     return {row["entity_type"]: row | _of_counts(row) for row in rows}
 
