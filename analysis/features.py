@@ -15,6 +15,7 @@ from analysis.typology import DISTANCES, canonical, distances
 from engine.data import lang2vec
 from engine.errors import DataError
 from engine.languages import LANGUAGES, language
+from engine.store import MEASURED
 
 # What tells analyses apart, and what tells cells of one analysis apart. A seed is a replicate.
 GROUPS = ("study", "task", "dataset", "model", "form", "method", "perturbation")
@@ -58,12 +59,13 @@ def design(
     Outcomes: "f1"; "gain", over the teacher, null without one; "ceiling_share", F1 over the mean F1 of the in-language runs
     of the same task, dataset, model, form, perturbation and target that did not collapse, null where there are none. These
     runs are ceilings only, not rows. Covariates: `with_typology`'s, "log_volume" and "log_shots" (log10 of 1 + n),
-    "n_sources", "source_f1", "log_<name>" for each of `sizes`, and `measures`: numeric columns that the caller joined to the
-    table. With `collapsed=False` collapsed runs count nowhere.
+    "n_sources", "source_f1", "log_<name>" for each of `sizes`, those measures on languages (`engine.store.MEASURED`) that the study
+    asked for, and `measures`: numeric columns that the caller joined to the table. With `collapsed=False` collapsed runs count nowhere.
 
     Raises DataError for a column that is not there, duplicated cells, and a table without a finished cell of transfer;
     StudyError for an unknown language code.
     """
+    measures = (*[name for name in MEASURED if name in results.columns], *measures)  # tables from elsewhere have none
     required(results, ("entity_type", "status", "seed", "collapsed", *MEANS, *GROUPS, *AXES, *sizes, *measures))
     whole = results.lazy().filter(pl.col("entity_type") == "ALL")
     done = whole.filter(pl.col("status") == "done")

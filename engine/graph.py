@@ -16,6 +16,7 @@ from engine.data.corpora import pool_size, pool_version
 from engine.data.union import Union, open_union
 from engine.errors import DataError, StudyError
 from engine.fingerprint import fingerprint
+from engine.measures import Measures
 from engine.models import recipes
 from engine.models.sizes import TINY_CHECKPOINT, checkpoint, describe, short_name
 from engine.spec import (
@@ -72,7 +73,8 @@ class CellWork:
     """A cell and the artifacts that its rows are made of.
 
     `trained`: the finetune, fewshot or distill step that was scored. `scored`: its evaluation on the target. `teacher`: its
-    teacher's on the same split. `on_sources`: the transferring model's on its sources' test splits.
+    teacher's on the same split. `on_sources`: the transferring model's on its sources' test splits. `measures`: those of its
+    languages, each with its role (`engine.measures`).
     """
 
     cell: Cell
@@ -83,6 +85,7 @@ class CellWork:
     train_data: tuple[str, ...]
     pool_data: str | None
     test_data: str
+    measures: tuple[tuple[str, str], ...] = ()
 
     @property
     def key(self) -> str:
@@ -92,11 +95,13 @@ class CellWork:
     @property
     def fingerprint(self) -> str:
         """Stands for all that decides the cell's rows."""
-        return fingerprint([name.rpartition("-")[2] for name in (self.scored, self.teacher or "", *self.on_sources)])
+        names = (self.scored, self.teacher or "", *self.on_sources, *(name for _, name in self.measures))
+        return fingerprint([name.rpartition("-")[2] for name in names])
 
     @property
     def artifacts(self) -> tuple[str, ...]:
-        return (self.trained, self.scored, *((self.teacher,) if self.teacher else ()), *self.on_sources)
+        measures = tuple([name for _, name in self.measures])
+        return (self.trained, self.scored, *((self.teacher,) if self.teacher else ()), *self.on_sources, *measures)
 
     @property
     def about(self) -> str:
@@ -156,7 +161,7 @@ def compile_study(study: Study, data: str | None) -> Graph:
     graph = Graph()
     cells = expand(study)
     compilers = {
-        (name, model): _Compiler(study, graph, open_union(name, data, study.types, study.dropped_types), path)
+        (name, model): _Compiler(study, graph, open_union(name, data, study.types, study.dropped_types), path, data)
         for name in study.dataset
         for model, path in models.items()
     }
@@ -168,7 +173,7 @@ def compile_study(study: Study, data: str | None) -> Graph:
 class _Compiler:
     """Adds the steps of cells to a graph: of those on one dataset and model, whose files it reads once."""
 
-    def __init__(self, study: Study, graph: Graph, union: Union, model: str) -> None:
+    def __init__(self, study: Study, graph: Graph, union: Union, model: str, data: str | None) -> None:
         self.study, self.graph, self.union, self.model = study, graph, union, model
         self.name = short_name(model)
         self.checkpoint = checkpoint(model)
@@ -184,8 +189,12 @@ class _Compiler:
         for name in ("_base", "_adapted", "_teacher", "_evaluate", "_labels", "_compare", "_split", "_perturbation", "_pool", "_train_data",
                      "_any_volume"):  # fmt: skip
             setattr(self, name, cache(getattr(self, name)))
+        self.measures = Measures(
+            study, self.recipe, describe(model).family, self.name, data, union.serving, self._base, self._pool, self._split, self._step,
+        )  # fmt: skip
 
     def add(self, cell: Cell) -> None:
+        measured = self.measures.of(cell) if self.study.measures else []  # before the training, so that rows wait for nothing
         sets = [(code,) for code in cell.sources] if cell.method in MIXTURES else [cell.sources]
         base = self._adapted(cell.method, cell.sources, cell.target, cell.seed) if cell.method in ADAPTED else None
         teachers = [self._teacher(cell.form, sources, cell.seed, base) for sources in sets]
@@ -195,14 +204,17 @@ class _Compiler:
         if cell.method in STUDENTS:
             similarity = self._similarity(cell)
             on_teacher = self._evaluate_together(cell, teachers, similarity, perturbation).artifact
-            trained, pool_data = self._student(cell, sets, teachers, similarity)
+            labels = [self._labels(teacher, codes, cell.target, cell.seed) for teacher, codes in zip(teachers, sets, strict=True)]
+            trained, pool_data = self._student(cell, labels, similarity)
+            if self.study.measures:
+                measured += self.measures.of_teachers(cell, labels, tuple(map(self._any_volume, labels)))
         else:
             (trained,), on_teacher, pool_data = teachers, None, self._adapted_data(cell)
             trained = self._fewshot(trained, cell) if cell.shots else trained
         scored = self._evaluate(trained, cell.target, perturbation)
         self.graph.cells.append(CellWork(
             cell, trained.artifact, scored.artifact, on_teacher, on_sources, self._train_data(labeled), pool_data,
-            _content(self._split(cell.target, "test")),
+            _content(self._split(cell.target, "test")), tuple((role, step.artifact) for role, step in measured),
         ))  # fmt: skip
 
     def _base(self) -> Base:
@@ -258,13 +270,10 @@ class _Compiler:
         recipe = FinetuneRecipe(base, form, train, alpha, self.recipe.finetune, seed)
         return self._step(recipe, f"{self.name}-{'+'.join(sources)}-s{seed}", needs)
 
-    def _student(
-        self, cell: Cell, sets: Sequence[tuple[str, ...]], teachers: Sequence[Step], similarity: Step | None
-    ) -> tuple[Step, str]:
-        """The step that distills the cell's student of teachers on these source sets, and what stands for its pool."""
+    def _student(self, cell: Cell, labels: Sequence[Step], similarity: Step | None) -> tuple[Step, str]:
+        """The step that distills the cell's student of these labels, and what stands for its pool."""
         base, base_needs = self._base()
         pool = self._pool(cell.target, self.study.pool, max(self.study.volumes))
-        labels = [self._labels(teacher, codes, cell.target, cell.seed) for teacher, codes in zip(teachers, sets, strict=True)]
         distill = DistillRecipe(
             base, tuple(map(self._any_volume, labels)), self._weights(cell, similarity), cell.form, pool, cell.volume, self.recipe.distill, cell.seed
         )

@@ -11,9 +11,17 @@ from itertools import chain
 
 from engine.graph import CellWork, Graph, Step, without_collection
 from engine.models.sizes import describe
-from engine.spec import EvaluateRecipe, SimilarityRecipe, StepRecipe
+from engine.spec import (
+    AlignmentRecipe,
+    EvaluateRecipe,
+    LanguageModelRecipe,
+    OverlapRecipe,
+    SimilarityRecipe,
+    StepRecipe,
+    TeachersRecipe,
+)
 from engine.store import Store
-from engine.work import TRAINING, Unit
+from engine.work import MEASURING, TRAINING, Unit
 
 TOKENS_PER_SENTENCE = 40  # subwords of an average sentence in the corpora the engine was built on (10 in the sandbox)
 TEST_SENTENCES = 1_000
@@ -134,6 +142,12 @@ def _answered(recipe: StepRecipe) -> int:
             return recipe.volume + len(recipe.sources) * recipe.training.sentences
         case EvaluateRecipe():
             return len(recipe.models) * TEST_SENTENCES
+        case LanguageModelRecipe():
+            return recipe.sentences
+        case AlignmentRecipe():
+            return 2 * recipe.sentences
+        case OverlapRecipe() | TeachersRecipe():
+            return 0  # they count
         case _:
             return recipe.volume
 
@@ -144,7 +158,7 @@ _size = cache(describe)  # which reads a folder's config.json each time
 def summary(plan: Plan, on_gpu: bool, limit: int = 12) -> list[str]:
     """Return the plan as lines of text: counts, names of stale and failed cells, what sharing saves, the cost."""
     numbers = Counter(step.kind for step in plan.to_run)
-    kinds = {kind: numbers[kind] for kind in (*TRAINING, "label", "similarity", "evaluate") if kind in numbers}
+    kinds = {kind: numbers[kind] for kind in (*TRAINING, "label", "similarity", "evaluate", *MEASURING) if kind in numbers}
     states = ", ".join(f"{len(getattr(plan, state))} {state}" for state in ("done", "failed", "missing", "stale"))
     steps = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
     lines = [f"{len(plan.graph.cells)} cells: {states}", f"{len(plan.to_run)} to run" + (f": {steps}" if steps else "")]

@@ -53,6 +53,18 @@ UNPARSED = (pa.ArrowException, OSError, KeyError, ValueError)  # what reading a 
 
 Answer = TypeVar("Answer")
 
+# Measures on a cell's languages, means over its sources; null where the study asked for none (engine.measures, docs/methods.md).
+MEASURED = (
+    "lml_source", "lml_target", "lml_difference", "lmem_source", "lmem_target", "lmem_difference",  # the base filling in masked text
+    "word_overlap", "word_jaccard", "subword_overlap", "subword_jaccard", "ttr_distance",  # of unlabeled text
+    "entity_overlap",  # of the target's test entities with the source's training text: it reads gold test labels
+    "fertility_source", "fertility_target", "fertility_difference",  # subwords a word
+    "unknown_source", "unknown_target", "unknown_difference",  # share of words with a piece that the tokenizer lacks
+    "alignment_cosine", "alignment_cka", "alignment_retrieval", "alignment_distance", "alignment_procrustes",  # of parallel text
+    "identity_weight",  # the source's among all sources of the study, by language identification
+    "teacher_entropy", "teacher_agreement",  # of soft labels on the target's text; of students alone
+)  # fmt: skip
+
 # The results table, one row per cell x entity type. Identity first, then the counts, then where they came from.
 COLUMNS = pa.schema(
     [
@@ -87,6 +99,7 @@ COLUMNS = pa.schema(
         ("teacher_f1", pa.float64()),
         ("gain", pa.float64()),  # f1 - teacher_f1
         ("source_f1", pa.float64()),  # the transferring model (the teacher, where there is one) on its sources' test
+        *((name, pa.float64()) for name in MEASURED),
         ("train_data", pa.string()),  # hash of the labeled training splits
         ("pool_data", pa.string()),  # hash of the unlabeled pool; null where none was used
         ("test_data", pa.string()),  # hash of the test split

@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--local", action="store_true", help="single-node mode: the study's local form, CPU allowed")
     parser.add_argument("--plan", action="store_true", help="say what is done and what is left, and stop")
     parser.add_argument("--out", help="folder or URL of the store; runs/<study name> if not given")
-    parser.add_argument("--set", action="append", default=[], metavar="AXIS=V1,V2", help=f"axes: {', '.join(AXES)}")
+    parser.add_argument("--set", action="append", default=[], metavar="AXIS=V1,V2", help=f"axes: {', '.join(AXES)}; and measures")
     parser.add_argument("--data", help="folder with ner/<dataset>/<iso>/*.conll and text/<iso>.txt")
     parser.add_argument("--address", help="address of a Ray cluster, such as auto")
     parser.add_argument("--jobs", type=int, help="most steps at once; as many as fit if not given")

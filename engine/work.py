@@ -23,11 +23,13 @@ import polars as pl
 
 from engine.fingerprint import canonical
 from engine.graph import CellWork, Step
+from engine.measures import columns
 from engine.spec import RECIPE_VERSION, Resources, Site
 from engine.store import Store, digest
 from engine.tasks.ner import f1
 
 TRAINING = ("pretrain", "finetune", "fewshot", "distill")
+MEASURING = ("lm", "overlap", "alignment", "teachers")
 COLLAPSED = 0.05  # F1 below which a run counts as collapsed
 CHECKPOINT_EVERY = 500  # updates
 
@@ -65,7 +67,8 @@ def run_unit(unit: Unit, store: Store, site: Site) -> Outcome:
             run_step(step, store, site)
             outcome.made.append(step.artifact)
         except Exception as error:  # noqa: BLE001, whatever a step raises is its cells' result; the other cells go on
-            outcome.failed[step.artifact] = f"{type(error).__name__}: {error}"
+            measure = f"measure {step.kind} ({step.about}): " if step.kind in MEASURING else ""
+            outcome.failed[step.artifact] = f"{measure}{type(error).__name__}: {error}"
             store.write_log(step.artifact, traceback.format_exc())
     for work in unit.cells:
         if all(store.has(artifact) for artifact in work.artifacts):
@@ -168,6 +171,7 @@ def rows_of(work: CellWork, store: Store) -> list[dict[str, Any]]:
         "parse_failures": test.get("parse_failures", 0),
         "collapsed": scored["ALL"].get("entities") != 0 and scored["ALL"]["f1"] < COLLAPSED,
         "source_f1": _pooled_f1([_scores(name, store)["ALL"] for name in work.on_sources]),
+        **columns(work.cell.sources, [(role, store.record(name)["figures"]) for role, name in work.measures]),
         **{name: figures[name] for name in ("updates", "tokens", "seconds", "peak_memory")},
         "status": "done",
         "recipe_version": trained["recipe_version"],

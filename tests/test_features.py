@@ -80,6 +80,15 @@ def test_sizes_and_measures_that_the_caller_joined():
     assert {"log_labels", "overlap"} <= set(made.covariates)
 
 
+def test_measures_that_the_study_asked_for_are_covariates():
+    made = design(table(
+        cell("eng", "deu", 0.5, alignment_cka=0.4, lml_source=2.0), cell("eng", "deu", 0.6, alignment_cka=0.6, lml_source=2.0, seed=1),
+        cell("eng", "fin", 0.3, alignment_cka=0.1, lml_source=2.0),
+    ))  # fmt: skip
+    assert rows(made.frame, "target", "alignment_cka") == [("deu", 0.5), ("fin", 0.1)]
+    assert "alignment_cka" in made.covariates and not {"lml_source", "word_overlap"} & set(made.covariates)
+
+
 def test_the_distances_of_a_source_set():
     codes = ["deu", "tur", "fin"]
     frame = with_typology(pl.DataFrame({"source": ["deu+tur", "tur"], "target": ["fin", "fin"]}))

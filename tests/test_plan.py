@@ -16,6 +16,7 @@ STUDY = Study(
     name="all", question="?", hypothesis="?", dataset="sandbox", model="tiny", sources=("x-eng+x-deu",), targets="x-nld",
     methods=("direct", "adapted-both", "teacher-student", *MIXTURES), volumes=(0, 20), shots=(0, 3),
     perturbations=("none", "names"), seeds=(0,), recipes=recipes.LOCAL,
+    measures=("lm", "overlap", "alignment", "teachers"),
 )  # fmt: skip
 
 
@@ -53,6 +54,7 @@ def test_another_version_of_a_kind_changes_the_cells_that_rest_on_it(monkeypatch
         "fewshot": lambda cell: cell.shots > 0,
         "label": lambda cell: cell.volume > 0,
         "distill": lambda cell: cell.volume > 0,
+        "teachers": lambda cell: cell.volume > 0,
         "similarity": lambda cell: MIXTURES.get(cell.method) is not None,
     }.get(kind, lambda cell: True)
     assert changed == set(filter(rests, before))

@@ -103,7 +103,10 @@ def test_the_frame_has_the_schema_even_when_empty(store: Store) -> None:
     columns = (
         "study task dataset model form method sources n_sources target volume shots perturbation seed entity_type tp fp fn "
         "precision recall f1 position_free_f1 sentences entities exposure parse_failures collapsed teacher_precision teacher_recall teacher_f1 gain "
-        "source_f1 train_data pool_data test_data updates tokens seconds peak_memory status error recipe_version fingerprint "
+        "source_f1 lml_source lml_target lml_difference lmem_source lmem_target lmem_difference word_overlap word_jaccard subword_overlap "
+        "subword_jaccard ttr_distance entity_overlap fertility_source fertility_target fertility_difference unknown_source unknown_target "
+        "unknown_difference alignment_cosine alignment_cka alignment_retrieval alignment_distance alignment_procrustes identity_weight "
+        "teacher_entropy teacher_agreement train_data pool_data test_data updates tokens seconds peak_memory status error recipe_version fingerprint "
         "scored finished"
     )
     assert store.results().columns == columns.split()

@@ -105,6 +105,15 @@ def load_model(checkpoint: str, auto_class: Any, **settings: Any) -> tuple[PreTr
     return model, tokenizer
 
 
+def load_tokenizer(checkpoint: str) -> PreTrainedTokenizerBase:
+    """Return a checkpoint's tokenizer alone. Raises ModelError where it cannot be had."""
+    name, revision = _locate(checkpoint)
+    try:
+        return AutoTokenizer.from_pretrained(name, revision=revision)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"model {checkpoint!r}: its tokenizer could not be loaded: {error}") from error
+
+
 def model_type(checkpoint: str) -> str:
     """Return a checkpoint's architecture, such as "mt5" or "xlm-roberta". Raises ModelError where it cannot be had."""
     name, revision = _locate(checkpoint)

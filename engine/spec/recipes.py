@@ -10,6 +10,7 @@ from engine.spec.training import Distillation, Pretraining, Similarity, Training
 # then count as stale.
 RECIPE_VERSION = {
     "pretrain": 3, "finetune": 5, "fewshot": 1, "label": 3, "similarity": 1, "distill": 5, "evaluate": 3,
+    "lm": 1, "overlap": 1, "alignment": 1, "teachers": 1,
 }  # fmt: skip
 
 
@@ -170,6 +171,67 @@ class EvaluateRecipe:
     precision: str
 
 
+@dataclass(frozen=True, slots=True)
+class LanguageModelRecipe:
+    """At most `sentences` of a pool -> how well the base, before any fine-tuning, fills in what its own objective masks."""
+
+    kind = "lm"
+    base: Checkpoint | str
+    objective: str
+    pool: Split
+    sentences: int
+    masked: float
+    max_tokens: int
+    precision: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class OverlapRecipe:
+    """Two languages' unlabeled text, at most `sentences` of each, and labeled text -> what they share.
+
+    `base`: whose tokenizer it is. `source`, `target`: pools. `train`, `test`: the source's and the target's labeled split.
+    """
+
+    kind = "overlap"
+    base: Checkpoint | str
+    source: Split
+    target: Split
+    train: Split
+    test: Split
+    sentences: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class AlignmentRecipe:
+    """At most `sentences` of two languages' parallel text -> how alike the base embeds them.
+
+    `corpus`: "sandbox", or "parallel" for those of a data folder; `version`: what fixes its content.
+    """
+
+    kind = "alignment"
+    base: Checkpoint | str
+    corpus: str
+    version: str
+    source: str
+    target: str
+    sentences: int
+    max_tokens: int
+    precision: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class TeachersRecipe:
+    """Soft labels of `volume` sentences, by label recipe with volume 0 -> how sure the teachers are, and how far they agree."""
+
+    kind = "teachers"
+    labels: tuple[str, ...]
+    volume: int
+
+
 StepRecipe = (
     PretrainRecipe | FinetuneRecipe | FewshotRecipe | LabelRecipe | SimilarityRecipe | DistillRecipe | EvaluateRecipe
-)
+    | LanguageModelRecipe | OverlapRecipe | AlignmentRecipe | TeachersRecipe
+)  # fmt: skip

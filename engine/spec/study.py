@@ -32,6 +32,8 @@ FAMILIES = ("mt5", "encoder", "tiny")
 POOLS = ("train", "text")
 PERTURBATIONS = ("none", "names", "context", "both", "mask", "random")  # and those with a language:
 SWAPS = {"places": "LOC", "given": "PER"}  # and the entity type that each is of
+# Measures on languages, which become columns (docs/methods.md); "all" is those of them that the data and methods allow.
+MEASURES = ("lm", "overlap", "alignment", "identity", "teachers")
 AXES = ("dataset", "model", "form", "methods", "sources", "targets", "volumes", "shots", "perturbations", "seeds")
 
 
@@ -72,6 +74,7 @@ class Study:
     `volumes`: unlabeled target sentences, of students; `shots`: labeled ones, with which direct transfer goes on.
     `perturbations`: of the target's test text (`engine.data.perturb`).
     `pool`: the unlabeled text, "train" (the target's train split without its labels) or "text" (general text).
+    `measures`: on the languages, of MEASURES, or "all".
     `types`: the entity types scored; `dropped_types`: types read as O; any other is an error.
 
     Raises StudyError where a value is unknown, an axis is empty or holds a duplicate.
@@ -94,6 +97,7 @@ class Study:
     types: tuple[str, ...] = ("LOC", "ORG", "PER")
     dropped_types: tuple[str, ...] = ("DATE", "MISC")
     pool: str = "train"
+    measures: tuple[str, ...] = ()
     recipes: Mapping[str, Recipe] | None = None
     resources: Resources | None = None
 
@@ -111,6 +115,10 @@ class Study:
             one_of("methods", method, METHODS)
         for form in self.form:
             one_of("form", form, FORMS)
+        object.__setattr__(self, "measures", _axis("measures", self.measures))
+        for measure in self.measures:
+            one_of("measures", measure, (*MEASURES, "all"))
+        require("all" not in self.measures or len(self.measures) == 1, f"measures={self.measures}: 'all' stands alone")
         for perturbation in self.perturbations:
             swap, _, code = perturbation.partition(":")
             if code:
@@ -136,8 +144,9 @@ class Study:
 def parse_axis(text: str) -> tuple[str, tuple[str, ...]]:
     """Read "AXIS=V1,V2" of the command line. Raises StudyError for an unknown axis or no value."""
     axis, _, values = text.partition("=")
-    if axis not in AXES:
-        raise StudyError(f"--set {text}: {axis!r} is no axis.{did_you_mean(axis, AXES)} Axes: {', '.join(AXES)}.")
+    known = (*AXES, "measures")  # which makes no cells, and is worth setting all the same
+    if axis not in known:
+        raise StudyError(f"--set {text}: {axis!r} is no axis.{did_you_mean(axis, known)} Axes: {', '.join(known)}.")
     if not values:
         raise StudyError(f"--set {text}: gives the axis {axis} no value. Write --set {axis}=VALUE, several with commas between.")
     return axis, tuple(value.strip() for value in values.split(","))
@@ -155,7 +164,7 @@ def _axis(name: str, values: Any) -> tuple[Any, ...]:
     else:
         require(all(isinstance(value, str) and value for value in values), f"axis {name}={values!r}: takes names")
     require(
-        bool(values) or name == "form",
+        bool(values) or name in ("form", "measures"),
         f"axis {name} is empty, so the study has no cells. Give it at least one value.",
     )
     twice = sorted({str(value) for value in values if values.count(value) > 1})
