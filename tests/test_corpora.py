@@ -4,6 +4,7 @@ import hashlib
 import re
 
 import pytest
+from hub_folder import write_card
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -317,15 +318,7 @@ def repository(tmp_path_factory):
     datasets.Dataset.from_dict(bad).to_parquet(folder / "hau" / "train.parquet")
     articles = ["Kisumu ni mji wa Kenya. Ni mkubwa.\n\nUko kando ya Ziwa Viktoria."]
     datasets.Dataset.from_dict({"text": articles}).to_parquet(folder / "20231101.sw" / "train.parquet")
-    (folder / "README.md").write_text(
-        "---\nconfigs:\n"
-        + "".join(
-            f"- config_name: {config}\n  data_files:\n"
-            + "".join(f"  - split: {split}\n    path: {config}/{split}.parquet\n" for split in splits)
-            for config, splits in {"sw": rows, "hau": ["train"], "20231101.sw": ["train"]}.items()
-        )
-        + "---\n"
-    )
+    write_card(folder, {"sw": rows, "hau": ["train"], "20231101.sw": ["train"]})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("datasets.config.HF_DATASETS_CACHE", str(folder / "cache"))
         yield str(folder)

@@ -4,6 +4,7 @@ import hashlib
 import re
 
 import pytest
+from hub_folder import write_card
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -204,16 +205,7 @@ def repository(tmp_path_factory):
         datasets.Dataset.from_dict(rows, features=features).to_parquet(folder / "sw" / f"{split}.parquet")
     datasets.Dataset.from_dict({"premise": ["P"], "hypothesis": ["H"], "label": [-1]}).to_parquet(folder / "ur" / "test.parquet")
     datasets.Dataset.from_dict({"premise": ["P"], "label": [1]}).to_parquet(folder / "ar" / "test.parquet")
-    files = {"sw": ("train", "validation", "test"), "ur": ("test",), "ar": ("test",)}
-    lines = [
-        line
-        for config, splits in files.items()
-        for line in (
-            f"- config_name: {config}\n  data_files:",
-            *(f"  - split: {split}\n    path: {config}/{split}.parquet" for split in splits),
-        )
-    ]
-    (folder / "README.md").write_text("\n".join(["---", "configs:", *lines, "---", ""]))
+    write_card(folder, {"sw": ("train", "validation", "test"), "ur": ["test"], "ar": ["test"]})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("datasets.config.HF_DATASETS_CACHE", str(folder / "cache"))
         yield str(folder)

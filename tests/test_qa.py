@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from hub_folder import write_card
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -203,19 +204,7 @@ def repository(tmp_path_factory):
     write("xquad.ar/validation.parquet", ["b"], offset=3)
     write("secondary_task/train.parquet", ["english-1-0", "swahili--2-0"])
     write("secondary_task/validation.parquet", ["swahili--3-0", "english-4-0"])
-    files = ("xquad.sw/validation", "xquad.ar/validation", "secondary_task/train", "secondary_task/validation")
-    configs: dict[str, list[str]] = {}
-    for file in files:
-        configs.setdefault(file.split("/")[0], []).append(file.split("/")[1])
-    lines = [
-        line
-        for config, splits in configs.items()
-        for line in (
-            f"- config_name: {config}\n  data_files:",
-            *(f"  - split: {split}\n    path: {config}/{split}.parquet" for split in splits),
-        )
-    ]
-    (folder / "README.md").write_text("\n".join(["---", "configs:", *lines, "---", ""]))
+    write_card(folder, {"xquad.sw": ["validation"], "xquad.ar": ["validation"], "secondary_task": ["train", "validation"]})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("datasets.config.HF_DATASETS_CACHE", str(folder / "cache"))
         yield str(folder)

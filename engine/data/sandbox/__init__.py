@@ -3,7 +3,7 @@
 The grammar of "x-tur" follows lang2vec's features of Turkish (typology.py, grammar.py), its words descend by the real
 family tree and from real neighbors (lexicon.py). Sentences begin as meanings that belong to no language (meaning.py)
 and are put into words (realize.py), so the exact translation of any of them is known. The same on every machine, and
-without any file but lang2vec's.
+without any file but lang2vec's. Pairs and questions in the same languages, for NLI and QA: entailment.py, questions.py.
 """
 
 import json
