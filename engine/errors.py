@@ -24,6 +24,10 @@ class StoreError(SprachbundError):
     """The output folder or bucket cannot be read or written."""
 
 
+class OutOfMemoryError(SprachbundError):
+    """A step needs more memory than its device has."""
+
+
 def did_you_mean(value: str, choices: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the nearest of `choices`, or "" where none is near."""
     near = get_close_matches(value, list(choices), n=1, cutoff=0.5)

@@ -227,9 +227,39 @@ class Store:
     def checkpoints(self, artifact: str) -> Iterator[str]:
         """Give the folder or URL for a running step's checkpoints. It is removed when the step has ended well."""
         folder = f"artifacts/.run-{artifact}"
-        yield f"{self.address}/{folder}"
+        address, mark, options = self.address.partition("?")
+        yield f"{address}/{folder}{mark}{options}"
         if self._fs.get_file_info(f"{self.root}/{folder}").type == fs.FileType.Directory:
             self._fs.delete_dir(f"{self.root}/{folder}")
+
+    def keep_checkpoint(self, artifact: str, folder: Path) -> None:
+        """Copy a local folder's files into the store as the running step's newest checkpoint; the one before goes."""
+        run, name, before = f"artifacts/.run-{artifact}", uuid.uuid4().hex, self._newest_checkpoint(artifact)
+        with self._writing():
+            target = f"{self.root}/{run}/{name}"
+            self._fs.create_dir(target, recursive=True)
+            fs.copy_files(str(folder), target, source_filesystem=fs.LocalFileSystem(), destination_filesystem=self._fs)
+            self._write(f"{run}/newest", name.encode())
+            if before:
+                self._fs.delete_dir(f"{self.root}/{run}/{before}")
+
+    @contextmanager
+    def kept_checkpoint(self, artifact: str) -> Iterator[Path | None]:
+        """Give a local copy of the running step's newest checkpoint; None where there is none."""
+        if not (name := self._newest_checkpoint(artifact)):
+            yield None
+            return
+        with tempfile.TemporaryDirectory(prefix="sprachbund-") as copy:
+            source = f"{self.root}/artifacts/.run-{artifact}/{name}"
+            fs.copy_files(source, copy, source_filesystem=self._fs, destination_filesystem=fs.LocalFileSystem())
+            yield Path(copy)
+
+    def _newest_checkpoint(self, artifact: str) -> str:
+        with self._reading():
+            try:
+                return self._read(f"artifacts/.run-{artifact}/newest").decode()
+            except FileNotFoundError:
+                return ""
 
     def publish(self, artifact: str, folder: Path, record: Mapping[str, Any]) -> None:
         """Make the files of a scratch folder the artifact, with `record` as its step.json. First one wins."""

@@ -2,17 +2,20 @@
 test, or on a bare GPU machine.
 """
 
+import gc
 import importlib
+import math
 import os
 import platform
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -21,6 +24,7 @@ from typing import Any
 
 import polars as pl
 
+from engine.errors import OutOfMemoryError
 from engine.fingerprint import canonical
 from engine.graph import CellWork, Step
 from engine.measures import columns
@@ -32,6 +36,7 @@ TRAINING = ("pretrain", "finetune", "fewshot", "distill")
 MEASURING = ("lm", "overlap", "alignment", "teachers")
 COLLAPSED = 0.05  # F1 below which a run counts as collapsed
 CHECKPOINT_EVERY = 500  # updates
+UPLOAD_EVERY = 600.0  # seconds from one checkpoint of a single worker in a remote store to the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +84,38 @@ def run_unit(unit: Unit, store: Store, site: Site) -> Outcome:
 def run_step(step: Step, store: Store, site: Site) -> None:
     """Run one step and publish its artifact; over several workers where the site's resources say so.
 
-    A training keeps checkpoints, from which it goes on after a kill: in the store, or on one worker only if that is local.
+    A training that finds the memory too small is tried once more with half the micro-batch, which changes no result.
+    It keeps checkpoints in the store, from which it goes on after a kill.
     """
+    try:
+        _run_step(step, store, site)
+        return
+    except OutOfMemoryError:
+        smaller = _halved(step, site.resources)
+        if smaller is None:
+            raise
+    gc.collect()  # what the first try held, its traceback with it
+    try:
+        _run_step(step, store, replace(site, resources=smaller))
+    except OutOfMemoryError as error:
+        raise OutOfMemoryError(f"tried twice, at last with micro_batch={smaller.micro_batch}: {error}") from error
+
+
+def _halved(step: Step, resources: Resources) -> Resources | None:
+    """Resources with half the micro-batch, None where it cannot be halved."""
+    if step.kind not in TRAINING:
+        return None
+    most = resources.micro_batch or math.ceil(step.recipe.training.batch_size / resources.workers)
+    return replace(resources, micro_batch=math.ceil(most / 2)) if most > 1 else None
+
+
+def _run_step(step: Step, store: Store, site: Site) -> None:
     if not site.resources.deepspeed:
         from engine.train.loop import FolderCheckpoints, PlainBackend
 
         with store.checkpoints(step.artifact) as storage:
-            checkpoints = FolderCheckpoints(Path(storage, "newest"), CHECKPOINT_EVERY) if store.local else None
+            newest = Path(storage, "newest")
+            checkpoints = FolderCheckpoints(newest, CHECKPOINT_EVERY) if store.local else StoreCheckpoints(store, step.artifact)
             run_with(step, store, site, PlainBackend(site.resources.device, checkpoints, site.resources))
         return
     from engine.train.distributed import run, run_alone
@@ -96,6 +126,29 @@ def run_step(step: Step, store: Store, site: Site) -> None:
         return
     with store.checkpoints(step.artifact) as storage:
         run(_in_worker, payload, site.resources, storage, CHECKPOINT_EVERY)
+
+
+class StoreCheckpoints:
+    """Checkpoints of one process in a remote store, where they may take minutes: some time apart."""
+
+    def __init__(self, store: Store, artifact: str) -> None:
+        self.store, self.artifact = store, artifact
+        self.due = time.monotonic() + UPLOAD_EVERY
+
+    @property
+    def every(self) -> int:
+        """Updates between two checkpoints; more than there are until some time has passed."""
+        return CHECKPOINT_EVERY if time.monotonic() >= self.due else sys.maxsize
+
+    def reading(self) -> AbstractContextManager[Path | None]:
+        return self.store.kept_checkpoint(self.artifact)
+
+    @contextmanager
+    def writing(self) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="sprachbund-") as folder:
+            yield Path(folder)
+            self.store.keep_checkpoint(self.artifact, Path(folder))
+        self.due = time.monotonic() + UPLOAD_EVERY
 
 
 def run_with(step: Step, store: Store, site: Site, backend: Any) -> dict[str, Any]:

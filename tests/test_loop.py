@@ -11,10 +11,13 @@ import pytest
 import torch
 from torch import nn
 
+import engine.work
 from engine.spec import Training
+from engine.store import Store
 from engine.train.batches import updates, words_per_update
 from engine.train.loop import FolderCheckpoints, PlainBackend, TrainingError, TrainingLog, adamw, rate, train
 from engine.train.losses import cross_entropy, kl, mse
+from engine.work import StoreCheckpoints
 
 TRAINING = Training(steps=40, batch_size=10, learning_rate=0.02, schedule="cosine")
 
@@ -141,15 +144,30 @@ def test_too_few_batches_are_an_error():
         run(stop=7)
 
 
-def test_a_resumed_run_equals_the_undisturbed_one(tmp_path):
+@pytest.mark.parametrize("where", ["folder", "remote store"])
+def test_a_resumed_run_equals_the_undisturbed_one(tmp_path, monkeypatch, where):
+    monkeypatch.setattr(engine.work, "CHECKPOINT_EVERY", 5)
+    monkeypatch.setattr(engine.work, "UPLOAD_EVERY", 0)
+    store = Store("mock:///out")
     undisturbed, model = run(dropout=0.3)
-    checkpoints = FolderCheckpoints(tmp_path / "checkpoint", every=5)
+    checkpoints = FolderCheckpoints(tmp_path / "checkpoint", 5) if where == "folder" else StoreCheckpoints(store, "step")
     with pytest.raises(TrainingError, match="ended after 18"):
         run(dropout=0.3, stop=18, backend=PlainBackend("cpu", checkpoints))
     torch.manual_seed(99)
+    with checkpoints.reading() as newest:
+        assert len(torch.load(newest / "rank-0-of-1.pt")["log"]["losses"]) == 15
     resumed, again = run(dropout=0.3, backend=PlainBackend("cpu", checkpoints))
     assert resumed.losses == undisturbed.losses and resumed.tokens == undisturbed.tokens
     torch.testing.assert_close(again.state_dict(), model.state_dict(), rtol=0, atol=0)
+    if where == "remote store":
+        with store.checkpoints("step"):
+            assert len(store._list("artifacts/.run-step")) == 2, "one checkpoint and its name"
+        with checkpoints.reading() as newest:
+            assert newest is None
+
+
+def test_checkpoints_in_a_remote_store_are_some_time_apart():
+    assert StoreCheckpoints(Store("mock:///out"), "step").every > 10**9
 
 
 def test_a_checkpoint_of_another_number_of_workers_is_not_used(tmp_path):

@@ -9,6 +9,7 @@ import boto3
 import polars as pl
 import pytest
 from moto.server import ThreadedMotoServer
+from pyarrow import fs
 from small_study import ROOT, STUDY, command
 
 import engine
@@ -59,6 +60,21 @@ def test_what_is_published_on_s3_is_whole_and_the_first_wins(bucket: str) -> Non
     assert other.artifacts() == {"step-a-1"}
     with store.fetch("step-a-1") as folder:
         assert (folder / "weights").read_bytes() == store.record("step-a-1")["by"].encode()
+
+
+def test_checkpoints_on_s3_have_an_address_and_go_when_the_step_is_done(bucket: str, tmp_path: Path) -> None:
+    store = Store(bucket.replace("OUT", "checkpoints"))
+    for content in ("first", "second"):
+        (tmp_path / "state").write_text(content)
+        store.keep_checkpoint("step-a-1", tmp_path)
+    with store.kept_checkpoint("step-a-1") as folder:
+        assert (folder / "state").read_text() == "second"
+    with store.checkpoints("step-a-1") as address:
+        files, path = fs.FileSystem.from_uri(address)  # as Ray Train will
+        kept = files.get_file_info(fs.FileSelector(path, recursive=True))
+        assert sorted(file.base_name for file in kept if file.type == fs.FileType.File) == ["newest", "state"]
+    with store.kept_checkpoint("step-a-1") as folder:
+        assert folder is None
 
 
 def test_a_bucket_that_is_not_there_is_an_error(bucket: str) -> None:

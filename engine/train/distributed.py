@@ -98,7 +98,8 @@ def worker_error(failures: dict[int, Exception]) -> SprachbundError:
 def _trainer(
     function: Work, payload: Any, resources: Resources, storage: str, checkpoint_every: int
 ) -> ray.train.torch.TorchTrainer:
-    folder, _, name = (storage if "://" in storage else os.path.abspath(storage)).rstrip("/").rpartition("/")
+    path, mark, options = storage.partition("?") if "://" in storage else (os.path.abspath(storage), "", "")
+    folder, _, name = path.rstrip("/").rpartition("/")
     per_worker = {"CPU": resources.cpus} | ({"GPU": resources.whole_gpus} if resources.gpus else {})
     return ray.train.torch.TorchTrainer(
         _work,
@@ -113,7 +114,7 @@ def _trainer(
         ),
         run_config=ray.train.RunConfig(
             name=name,
-            storage_path=folder,
+            storage_path=folder + mark + options,
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
             failure_config=ray.train.FailureConfig(controller_failure_limit=START_ATTEMPTS),
             worker_runtime_env={"env_vars": {"OMP_NUM_THREADS": str(resources.cpus)} | WORKER_SETTINGS},

@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from engine.errors import SprachbundError
+from engine.errors import OutOfMemoryError, SprachbundError
 from engine.spec import Resources, Training
 from engine.train.memory import UNKNOWN, Activations, Settings, choose
 
@@ -121,12 +121,12 @@ def train(
     start, without training on what was trained on.
 
     Raises TrainingError where a loss or a gradient is not finite (on a GPU up to 16 updates later; the weights are
-    then worth nothing), where `updates` ends too early, or where a GPU's memory is too small.
+    then worth nothing) or where `updates` ends too early, OutOfMemoryError where the memory is too small.
     """
     started = time.perf_counter()
     if backend.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(backend.device)
-    with _enough_memory():
+    with _enough_memory(backend.device):
         wrapped = backend.prepare(model, training, kept)
     wrapped.train()
     torch.manual_seed(seed * backend.world + backend.rank)
@@ -134,7 +134,7 @@ def train(
     remaining = islice(updates, training.steps)
     if backend.checkpoints:
         _resume(backend, backend.checkpoints, log, remaining)
-    with _enough_memory():
+    with _enough_memory(backend.device):
         _run(wrapped, remaining, loss, training, backend, log)
     if len(log.losses) < training.steps:
         raise TrainingError(f"the batches ended after {len(log.losses)} of {training.steps} updates.")
@@ -366,14 +366,17 @@ def _resume(backend: Backend, checkpoints: Checkpoints, log: TrainingLog, update
 
 
 @contextmanager
-def _enough_memory() -> Iterator[None]:
+def _enough_memory(device: torch.device) -> Iterator[None]:
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            f"the device's memory is too small for this training: {str(error).partition('. ')[0]}. In the study's "
-            "resources set a smaller micro_batch (it changes no result), whole gpus, or more workers, among which ZeRO "
-            "parts what one cannot hold; docs/memory.md has what each model needs."
+    except (RuntimeError, MemoryError) as error:  # on a CPU torch raises a bare RuntimeError
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "DefaultCPUAllocator" not in str(error):
+            raise
+        raise OutOfMemoryError(
+            f"the device's memory is too small for this training, which took up to {_peak_memory(device) / 1e9:.2f} GB: "
+            f"{str(error).partition('. ')[0]}. In the study's resources set a smaller micro_batch (it changes no result), "
+            "whole gpus, or more workers, among which ZeRO parts what one cannot hold; docs/memory.md has what each model "
+            "needs."
         ) from error
 
 
