@@ -5,7 +5,7 @@ from itertools import product
 
 from engine.errors import StudyError
 from engine.models.sizes import describe, short_name
-from engine.spec import ADAPTED, FORMS, MIXTURES, STUDENTS, WRITTEN, Cell, Study
+from engine.spec import ADAPTED, FORMS, MIXTURES, WRITTEN, Cell, Study, protocol, takes_volume
 
 
 def expand(study: Study) -> list[Cell]:
@@ -13,10 +13,11 @@ def expand(study: Study) -> list[Cell]:
 
     Volume 0 of a student is direct transfer from its source set, direct transfer from a language to itself is the
     in-language ceiling, and several teachers on one source are one: such cells go by that name. A source set gives no cell
-    for a target that is one of it. Raises StudyError where an axis changes nothing, a model cannot serve a form, or no cell
+    for a target that is one of it. Translate-test has no cell for a source set of several languages, since it translates into
+    one, nor for a perturbed test text. Raises StudyError where an axis changes nothing, a model cannot serve a form, or no cell
     is left.
     """
-    students = [method for method in study.methods if method in STUDENTS]
+    students = [method for method in study.methods if takes_volume(method)]
     if not students and len(study.volumes) > 1:
         raise StudyError(
             f"axis volumes={','.join(map(str, study.volumes))} changes nothing: of methods={','.join(study.methods)} none "
@@ -36,11 +37,13 @@ def expand(study: Study) -> list[Cell]:
     if study.methods == ("in-language",) and len(study.sources) > 1:
         raise StudyError("axis sources changes nothing: in-language training has no source. Give one source set, or add a method.")
     if len(students) == len(study.methods) and set(study.volumes) == {0}:
-        raise StudyError(f"methods={','.join(students)} with volumes=0: a student needs unlabeled text. Give a volume above 0.")
+        raise StudyError(f"methods={','.join(students)} with volumes=0: a student needs text of the target. Give a volume above 0.")
+    _check_translated_tests(study)
+    soft = [method for method in study.methods if takes_volume(method) or protocol(method)[0]]
     written = [form for form in study.form if form in WRITTEN]
-    if students and written:
+    if soft and written:
         raise StudyError(
-            f"methods={','.join(students)} with form={','.join(written)}: a student learns a distribution over the tags of each "
+            f"methods={','.join(soft)} with form={','.join(written)}: a student learns a distribution over the tags of each "
             "word, which text does not give. Use form=slots, sentinel or encoder, or the methods direct and in-language."
         )
     cells: dict[Cell, None] = {}
@@ -51,6 +54,8 @@ def expand(study: Study) -> list[Cell]:
                 _check_form(model, form)
                 for point, perturbation in product(_points(study), study.perturbations):
                     method, sources, target, volume, shots, seed = point
+                    if perturbation != "none" and protocol(method)[0] == "translate-test":
+                        continue
                     cells[Cell(
                         study=study.name, task=study.task, dataset=dataset, model=name, form=form, method=method,
                         sources=sources, target=target, volume=volume, shots=shots, perturbation=perturbation, seed=seed,
@@ -76,10 +81,13 @@ def _points(study: Study) -> Iterator[tuple[str, tuple[str, ...], str, int, int,
                         yield "in-language", sources, target, 0, 0, seed
                     elif target in sources:
                         continue  # its gold tags are read: no transfer
-                    elif method in STUDENTS:
-                        student = "teacher-student" if len(sources) == 1 else method
+                    elif takes_volume(method):
+                        student = "teacher-student" if method in MIXTURES and len(sources) == 1 else method
                         for volume in study.volumes:
                             yield (student if volume else "direct"), sources, target, volume, 0, seed
+                    elif protocol(method)[0]:
+                        if len(sources) == 1:
+                            yield method, sources, target, 0, 0, seed
                     else:
                         for shots in study.shots:
                             yield method, sources, target, 0, shots, seed
@@ -90,4 +98,18 @@ def _check_form(model: str, form: str) -> None:
         raise StudyError(
             f"form={form} with model={model}: {form} needs an encoder-decoder with sentinels, as mT5. Use form=encoder "
             f"(forms: {', '.join(FORMS)})."
+        )
+
+
+def _check_translated_tests(study: Study) -> None:
+    translated = [method for method in study.methods if protocol(method)[0] == "translate-test"]
+    if translated and min(map(len, study.sources)) > 1:
+        raise StudyError(
+            f"methods={','.join(translated)} with sources={','.join('+'.join(s) for s in study.sources)}: a test text is "
+            "translated into one language. Add a source set of one."
+        )
+    if len(translated) == len(study.methods) and "none" not in study.perturbations:
+        raise StudyError(
+            f"methods={','.join(translated)} with perturbations={','.join(study.perturbations)}: perturbed test text is not "
+            "translated. Add perturbations=none, or another method."
         )

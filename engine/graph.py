@@ -39,8 +39,11 @@ from engine.spec import (
     StepRecipe,
     Study,
     Weights,
+    protocol,
+    takes_volume,
 )
 from engine.store import slug
+from engine.translated import Translations
 
 Base = tuple[Checkpoint | str, tuple[tuple[str, str], ...]]  # what a training starts from, and the need of it
 PRETRAIN_SEED = 0  # one base model for all seeds, as one downloaded checkpoint would be
@@ -106,7 +109,7 @@ class CellWork:
     @property
     def about(self) -> str:
         cell = self.cell
-        volume = str(cell.volume) if cell.method in STUDENTS else ""
+        volume = str(cell.volume) if takes_volume(cell.method) else ""
         shots = f"{cell.shots}shots" if cell.shots else ""
         perturbed = cell.perturbation if cell.perturbation != "none" else ""
         return slug(cell.method, "+".join(cell.sources), cell.target, volume, shots, perturbed, f"s{cell.seed}")
@@ -192,6 +195,7 @@ class _Compiler:
         self.measures = Measures(
             study, self.recipe, describe(model).family, self.name, data, union.serving, self._base, self._pool, self._split, self._step,
         )  # fmt: skip
+        self.translations = Translations(study, self.recipe, model, data, union.serving, self._step, self._split, self._base)
 
     def add(self, cell: Cell) -> None:
         measured = self.measures.of(cell) if self.study.measures else []  # before the training, so that rows wait for nothing
@@ -201,7 +205,13 @@ class _Compiler:
         on_sources = tuple([self._evaluate(teacher, code).artifact for teacher, codes in zip(teachers, sets, strict=True) for code in codes])
         labeled = cell.sources if not cell.shots else (*cell.sources, cell.target)
         perturbation = self._perturbation(cell.perturbation, labeled, cell.shots, cell.target, cell.seed)
-        if cell.method in STUDENTS:
+        by_translation, _ = protocol(cell.method)
+        if by_translation:
+            on_teacher = self._evaluate(teachers[0], cell.target, perturbation).artifact
+            trained, pool_data = teachers[0], None
+            if by_translation == "translate-train":
+                trained, pool_data = self.translations.student(cell, teachers[0])
+        elif cell.method in STUDENTS:
             similarity = self._similarity(cell)
             on_teacher = self._evaluate_together(cell, teachers, similarity, perturbation).artifact
             labels = [self._labels(teacher, codes, cell.target, cell.seed) for teacher, codes in zip(teachers, sets, strict=True)]
@@ -211,7 +221,10 @@ class _Compiler:
         else:
             (trained,), on_teacher, pool_data = teachers, None, self._adapted_data(cell)
             trained = self._fewshot(trained, cell) if cell.shots else trained
-        scored = self._evaluate(trained, cell.target, perturbation)
+        if by_translation == "translate-test":
+            scored = self.translations.scored_test(cell, trained)
+        else:
+            scored = self._evaluate(trained, cell.target, perturbation)
         self.graph.cells.append(CellWork(
             cell, trained.artifact, scored.artifact, on_teacher, on_sources, self._train_data(labeled), pool_data,
             _content(self._split(cell.target, "test")), tuple((role, step.artifact) for role, step in measured),

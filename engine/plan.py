@@ -10,23 +10,29 @@ from functools import cache
 from itertools import chain
 
 from engine.graph import CellWork, Graph, Step, without_collection
-from engine.models.sizes import describe
+from engine.models.sizes import Size, describe, describe_translator
 from engine.spec import (
     AlignmentRecipe,
     EvaluateRecipe,
     LanguageModelRecipe,
     OverlapRecipe,
+    ProjectRecipe,
+    ScoreRecipe,
     SimilarityRecipe,
     StepRecipe,
     TeachersRecipe,
+    TranslateRecipe,
 )
 from engine.store import Store
 from engine.work import MEASURING, TRAINING, Unit
 
 TOKENS_PER_SENTENCE = 40  # subwords of an average sentence in the corpora the engine was built on (10 in the sandbox)
 TEST_SENTENCES = 1_000
+TRANSLATED_SENTENCES = 10_000  # of a train split or a corpus
 GPU_FLOPS = 120e12  # what one A100 sustains on such models in bf16: 38% of its 312e12
 CPU_FLOPS = 40e9  # what one CPU core sustains in fp32
+PROJECTION_SECONDS = 0.0005  # a sentence's labels carried over, on a core
+GENERATION = 10  # words written one after the other sustain about a tenth of the rate (assumed, not measured)
 CPU_STEP_SECONDS = 0.04  # a tiny model's update on one core costs calls, not arithmetic
 
 
@@ -124,6 +130,8 @@ def seconds(step: Step, on_gpu: bool) -> float:
     and are not counted.
     """
     size, recipe = _size(step.model), step.recipe
+    if isinstance(recipe, TranslateRecipe | ProjectRecipe | ScoreRecipe):
+        return _translation_seconds(recipe, size, GPU_FLOPS if on_gpu else CPU_FLOPS)
     body = size.body - (size.decoder if getattr(recipe, "form", "") == "encoder" else 0)
     if step.kind in TRAINING:
         sentences, factor, calls = recipe.training.steps * recipe.training.batch_size, 6, recipe.training.steps
@@ -133,6 +141,22 @@ def seconds(step: Step, on_gpu: bool) -> float:
     rate = GPU_FLOPS if on_gpu else CPU_FLOPS
     arithmetic = factor * body * sentences * TOKENS_PER_SENTENCE / rate
     return arithmetic if on_gpu else max(arithmetic, calls * CPU_STEP_SECONDS)
+
+
+def _translation_seconds(recipe: TranslateRecipe | ProjectRecipe | ScoreRecipe, size: Size, rate: float) -> float:
+    """A translation model's time, or a projection's with its aligner and tagger; what is looked up or counted takes none."""
+    match recipe:
+        case TranslateRecipe(settings=settings) if settings is not None:
+            translator = describe_translator(recipe.translator.name)
+            sentences = TEST_SENTENCES if recipe.data.split == "test" else TRANSLATED_SENTENCES
+            body = translator.body - translator.decoder + settings.beams * GENERATION * translator.decoder
+            return 2 * body * sentences * TOKENS_PER_SENTENCE / rate
+        case ProjectRecipe():
+            sentences = TEST_SENTENCES if recipe.backwards else TRANSLATED_SENTENCES
+            passes = 2 * (recipe.projection.alignment.aligner == "embedding") + recipe.predicted + recipe.projection.needs_tagger
+            return sentences * (PROJECTION_SECONDS + passes * 2 * size.body * TOKENS_PER_SENTENCE / rate)
+        case _:
+            return 0.0
 
 
 def _answered(recipe: StepRecipe) -> int:
@@ -158,7 +182,8 @@ _size = cache(describe)  # which reads a folder's config.json each time
 def summary(plan: Plan, on_gpu: bool, limit: int = 12) -> list[str]:
     """Return the plan as lines of text: counts, names of stale and failed cells, what sharing saves, the cost."""
     numbers = Counter(step.kind for step in plan.to_run)
-    kinds = {kind: numbers[kind] for kind in (*TRAINING, "label", "similarity", "evaluate", *MEASURING) if kind in numbers}
+    order = (*TRAINING, "label", "similarity", "translate", "project", "evaluate", "score", *MEASURING)
+    kinds = {kind: numbers[kind] for kind in order if kind in numbers}
     states = ", ".join(f"{len(getattr(plan, state))} {state}" for state in ("done", "failed", "missing", "stale"))
     steps = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
     lines = [f"{len(plan.graph.cells)} cells: {states}", f"{len(plan.to_run)} to run" + (f": {steps}" if steps else "")]

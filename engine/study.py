@@ -29,7 +29,7 @@ from engine.graph import compile_study
 from engine.mend import damage, mend
 from engine.models.sizes import short_name
 from engine.plan import Plan, make_plan, summary
-from engine.spec import AXES, STUDENTS, Resources, Site, Study, parse_axis
+from engine.spec import AXES, Resources, Site, Study, parse_axis, takes_volume
 from engine.store import Store
 from engine.work import COLLAPSED
 
@@ -147,7 +147,7 @@ def _overrides(settings: list[str]) -> dict[str, Any]:
 def _warnings(study: Study, data: str | None) -> list[str]:
     """What a reader of the results should know: test sentences that stand in a train split."""
     lines = []
-    if data and set(study.dataset) == {"sandbox"}:
+    if data and set(study.dataset) == {"sandbox"} and study.translator == "sandbox":
         lines.append(f"warning: --data {data} is not read: the sandbox is made, not read. Add --set dataset=NAME")
     for name in study.dataset:
         union = open_union(name, data, study.types, study.dropped_types)
@@ -168,7 +168,7 @@ def _execute(plan: Plan, study: Study, store: Store, options: argparse.Namespace
 
     resources = study.resources or Resources(gpus=0 if options.local else "auto")
     resources = with_threads(resources, options.address, options.jobs)
-    models = {short_name(name): str(Path(name).resolve()) for name in study.model if Path(name).is_dir()}
+    models = {short_name(name): str(Path(name).resolve()) for name in (*study.model, study.translator) if Path(name).is_dir()}
     site = Site(data=options.data and str(Path(options.data).resolve()), models=models, resources=resources)
     store.probe()
     at_once = start_ray(options.address, options.local, options.jobs, resources)
@@ -285,7 +285,7 @@ def _table(setting: str, rows: Any, spread: bool) -> Table:
 def _curves(transfer: Any) -> Iterator[tuple[str, str, Any]]:
     """A method, a target, and the cells of one source set; of a student those of direct transfer too, its volume 0."""
     for (_, target), cells in transfer.group_by(["sources", "target"], maintain_order=True):
-        direct, students = cells.filter(cells["method"] == "direct"), {*cells["method"]} & {*STUDENTS}
+        direct, students = cells.filter(cells["method"] == "direct"), {*filter(takes_volume, cells["method"])}
         for method in dict.fromkeys(cells["method"]):
             if method == "direct" and students and not direct["shots"].max():
                 continue

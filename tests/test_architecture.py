@@ -16,7 +16,7 @@ LAYERS = [
     ("engine.spec",),
     ("engine.data", "engine.store", "engine.leases", "engine.tasks", "engine.source_sets"),
     ("engine.models", "engine.train", "engine.projection"),
-    ("engine.steps", "engine.cells", "engine.graph", "engine.measures"),
+    ("engine.steps", "engine.cells", "engine.translated", "engine.graph", "engine.measures"),
     ("engine.work",),
     ("engine.plan", "engine.mend"),
     ("engine.cluster", "engine.schedule"),

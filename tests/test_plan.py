@@ -9,12 +9,12 @@ from engine.graph import compile_study
 from engine.models import recipes
 from engine.plan import make_plan
 from engine.schedule import State
-from engine.spec import MIXTURES, Study
+from engine.spec import MIXTURES, STUDENTS, Study, protocol
 from engine.store import Store
 
 STUDY = Study(
-    name="all", question="?", hypothesis="?", dataset="sandbox", model="tiny", sources=("x-eng+x-deu",), targets="x-nld",
-    methods=("direct", "adapted-both", "teacher-student", *MIXTURES), volumes=(0, 20), shots=(0, 3),
+    name="all", question="?", hypothesis="?", dataset="sandbox", model="tiny", sources=("x-eng", "x-eng+x-deu"), targets="x-nld",
+    methods=("direct", "adapted-both", "teacher-student", *MIXTURES, "translate-train", "translate-test"), volumes=(0, 20), shots=(0, 3),
     perturbations=("none", "names"), seeds=(0,), recipes=recipes.LOCAL,
     measures=("lm", "overlap", "alignment", "teachers"),
 )  # fmt: skip
@@ -52,9 +52,12 @@ def test_another_version_of_a_kind_changes_the_cells_that_rest_on_it(monkeypatch
     changed = {cell for cell, stamp in cells().items() if stamp != before[cell]}
     rests = {
         "fewshot": lambda cell: cell.shots > 0,
-        "label": lambda cell: cell.volume > 0,
-        "distill": lambda cell: cell.volume > 0,
-        "teachers": lambda cell: cell.volume > 0,
+        "label": lambda cell: cell.method in STUDENTS,
+        "distill": lambda cell: cell.method in STUDENTS,
+        "teachers": lambda cell: cell.method in STUDENTS,
+        "translate": lambda cell: protocol(cell.method)[0],
+        "project": lambda cell: protocol(cell.method)[0],
+        "score": lambda cell: cell.method == "translate-test",
         "similarity": lambda cell: MIXTURES.get(cell.method) is not None,
     }.get(kind, lambda cell: True)
     assert changed == set(filter(rests, before))

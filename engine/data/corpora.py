@@ -129,8 +129,13 @@ def pool(dataset: Dataset, language: str, split: str) -> list[Sentence]:
     A student may not learn from the very sentences that it is tested on, labeled or not. Sentences are equal where
     their characters are, whatever their case, their blanks, and how Unicode writes them (NFKC).
     """
-    held_out = {_text(s) for held in _held_out(dataset, language) for s in dataset.sentences(language, held)}
-    return [s.unlabeled() for s in dataset.sentences(language, split) if _text(s) not in held_out]
+    unseen = held_out(dataset, language)
+    return [s.unlabeled() for s in dataset.sentences(language, split) if text_of(s) not in unseen]
+
+
+def held_out(dataset: Dataset, language: str) -> set[str]:
+    """The texts, as `text_of` has them, of the language's dev and test splits, which nothing may be trained on."""
+    return {text_of(s) for held in _held_out(dataset, language) for s in dataset.sentences(language, held)}
 
 
 def pool_version(dataset: Dataset, language: str, split: str) -> str:
@@ -151,8 +156,8 @@ def leaks(dataset: Dataset, language: str) -> int | None:
         return 0
     if dataset.size(language, "test") is None:
         return None
-    train = {_text(sentence) for sentence in dataset.sentences(language, "train")}
-    return sum(_text(sentence) in train for sentence in dataset.sentences(language, "test"))
+    train = {text_of(sentence) for sentence in dataset.sentences(language, "train")}
+    return sum(text_of(sentence) in train for sentence in dataset.sentences(language, "test"))
 
 
 def _held_out(dataset: Dataset, language: str) -> list[str]:
@@ -160,7 +165,8 @@ def _held_out(dataset: Dataset, language: str) -> list[str]:
     return [split for split in ("dev", "test") if split in dataset.splits(language) and not dataset.disjoint]
 
 
-def _text(sentence: Sentence) -> str:
+def text_of(sentence: Sentence) -> str:
+    """What equal sentences have in common: the characters, whatever their case, their blanks, and how Unicode writes them."""
     return unicodedata.normalize("NFKC", "".join(sentence.words)).casefold()
 
 

@@ -4,6 +4,7 @@ A file of two languages holds a source and its translation a line; a multiway fi
 under a header of their codes.
 """
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -12,7 +13,7 @@ from pathlib import Path
 from engine.data.sentences import Sentence
 from engine.data.text import read_utf8, tokenize
 from engine.errors import DataError, did_you_mean
-from engine.languages import LANGUAGES, OTHER_CODES
+from engine.languages import OTHER_CODES
 
 LAYOUT = (
     "<data>/parallel/<name>_<source>-<target>.tsv (a sentence, a tab and its translation a line) or "
@@ -84,14 +85,14 @@ def _languages(file: Path, _changed: int) -> tuple[str, ...]:
     """The codes of a file's columns, those of the table of languages where it has them."""
     pair = file.stem.rpartition("_")[2]
     with file.open(encoding="utf-8-sig", errors="replace") as lines:
-        heads = lines.readline().rstrip("\r\n").split("\t") if pair == MULTIWAY else pair.split("-")
+        heads = lines.readline().rstrip("\r\n").split("\t") if pair == MULTIWAY else re.split(r"(?<!^x)(?<!-x)-", pair)
     return tuple(_code(head) for head in heads)
 
 
 def _code(head: str) -> str:
-    """"eng-US" is eng, "arb" is ara."""
-    code = head.partition("-")[0]
-    return code if code in LANGUAGES else OTHER_CODES.get(code, code)
+    """"eng-US" is eng, "arb" is ara; "x-eng" is the sandbox's."""
+    code = head if head.startswith("x-") else head.partition("-")[0]
+    return OTHER_CODES.get(code, code)
 
 
 @lru_cache(maxsize=64)

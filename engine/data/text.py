@@ -6,6 +6,7 @@ not hang on words, for a tagger never saw "Abuja," in training.
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -19,6 +20,8 @@ _INNER = "'’‘‐‑·.:/@&-"
 # Invisible, and no part of a word: soft hyphen, direction marks, byte order mark; a zero-width space is a blank.
 _INVISIBLE = {code: "" for code in (0xAD, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF)}
 _INVISIBLE[0x200B] = " "
+_NO_BLANK_BEFORE = re.compile(r" ([,.;:!?%)\]»”…।॥؟،。、！？])")
+_BETWEEN_UNSPACED = re.compile(f"(?<=[{_UNSPACED}。、！？]) (?=[{_UNSPACED}。、！？])")
 _SENTENCE_END = re.compile(r"(?<=[.!?…।॥۔؟።])\s+|(?<=[。！？])")
 
 
@@ -29,6 +32,12 @@ def tokenize(text: str) -> tuple[str, ...]:
     Japanese, Thai, Lao, Khmer and Burmese are split into characters with their marks.
     """
     return tuple(word for chunk in text.translate(_INVISIBLE).split() for word in _split(chunk))
+
+
+def plain(words: Sequence[str]) -> str:
+    """The words as running text: roughly what `tokenize` splits into them."""
+    text = _NO_BLANK_BEFORE.sub(r"\1", " ".join(words))
+    return _BETWEEN_UNSPACED.sub("", text)
 
 
 def split_sentences(text: str) -> list[str]:

@@ -6,7 +6,7 @@ FULL is meant for GPUs, LOCAL for a laptop's CPU. A study overrides them with `r
 from typing import Any
 
 from engine.languages import SANDBOX_CODES
-from engine.spec import Distillation, Pretraining, Recipe, Training
+from engine.spec import Distillation, Pretraining, Projection, Recipe, Training, WordAlignment
 
 # Wu et al. 2020: batch 32, length 128, warm-up 0.1, bottom 3 layers frozen, teacher 5e-5, student 1e-4. Their 3 epochs
 # over CoNLL-2003 are 1,317 updates.
@@ -41,6 +41,7 @@ _TINY = Recipe(
     distill=Distillation(steps=230, batch_size=24, **_TINY_TRAINING),
     adapt=Pretraining(objective="denoise", sentences=2_000, masked=0.2, steps=150, batch_size=32, **_TINY_TRAINING),
     fewshot=Training(steps=60, batch_size=16, **(_TINY_TRAINING | {"learning_rate": 5e-4})),
+    projection=Projection(alignment=WordAlignment(aligner="gold")),  # the sandbox knows it
 )
 
 # A laptop's share: enough updates for a small model to learn the task, few enough for two cores. The mT5's is untried.

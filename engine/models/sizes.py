@@ -75,6 +75,13 @@ def _encoder(width: int, feed_forward: int, heads: int, layers: int, vocabulary:
     )  # fmt: skip
 
 
+def _nllb(width: int, feed_forward: int, layers: int) -> Size:
+    return Size(
+        family="nllb", width=width, feed_forward=feed_forward, heads=16, inner=width, layers=layers, decoder_layers=layers,
+        vocabulary=256_206, feed_forwards=2,
+    )  # fmt: skip
+
+
 KNOWN = {
     TINY: Size(
         family="tiny", width=64, feed_forward=128, heads=4, inner=64, layers=2, decoder_layers=1, vocabulary=1_600,
@@ -89,6 +96,19 @@ KNOWN = {
     "FacebookAI/xlm-roberta-base": _encoder(768, 3072, 12, 12, 250_002),
     "FacebookAI/xlm-roberta-large": _encoder(1024, 4096, 16, 24, 250_002),
 }  # fmt: skip
+
+
+TRANSLATORS = {
+    "facebook/nllb-200-distilled-600M": _nllb(1024, 4096, 12),
+    "facebook/nllb-200-distilled-1.3B": _nllb(1024, 8192, 24),
+    "facebook/nllb-200-1.3B": _nllb(1024, 8192, 24),
+    "facebook/nllb-200-3.3B": _nllb(2048, 8192, 24),
+}
+
+
+def describe_translator(name: str) -> Size:
+    """Return the size of a translation model; of one that is not known here the smallest NLLB's, for an estimate of cost."""
+    return TRANSLATORS.get(name.partition("@")[0], TRANSLATORS["facebook/nllb-200-distilled-600M"])
 
 
 def describe(name: str) -> Size:

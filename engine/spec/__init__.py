@@ -24,10 +24,14 @@ from engine.spec.recipes import (
     OverlapRecipe,
     Perturbation,
     PretrainRecipe,
+    Projected,
+    ProjectRecipe,
+    ScoreRecipe,
     SimilarityRecipe,
     Split,
     StepRecipe,
     TeachersRecipe,
+    TranslateRecipe,
     Weights,
 )
 from engine.spec.site import (
@@ -44,6 +48,7 @@ from engine.spec.study import (
     MIXTURES,
     PERTURBATIONS,
     POOLS,
+    PROTOCOLS,
     STUDENTS,
     SWAPS,
     TASKS,
@@ -51,6 +56,8 @@ from engine.spec.study import (
     Cell,
     Study,
     parse_axis,
+    protocol,
+    takes_volume,
 )
 from engine.spec.training import (
     Distillation,
@@ -58,6 +65,7 @@ from engine.spec.training import (
     Recipe,
     Similarity,
     Training,
+    Translation,
 )
 
 __all__ = [
@@ -72,6 +80,7 @@ __all__ = [
     "MIXTURES",
     "PERTURBATIONS",
     "POOLS",
+    "PROTOCOLS",
     "RECIPE_VERSION",
     "SIMALIGN",
     "STUDENTS",
@@ -92,9 +101,12 @@ __all__ = [
     "Perturbation",
     "PretrainRecipe",
     "Pretraining",
+    "ProjectRecipe",
+    "Projected",
     "Projection",
     "Recipe",
     "Resources",
+    "ScoreRecipe",
     "Similarity",
     "SimilarityRecipe",
     "Site",
@@ -103,7 +115,11 @@ __all__ = [
     "Study",
     "TeachersRecipe",
     "Training",
+    "TranslateRecipe",
+    "Translation",
     "Weights",
     "WordAlignment",
     "parse_axis",
+    "protocol",
+    "takes_volume",
 ]

@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from engine.fingerprint import Part
-from engine.spec.training import Distillation, Pretraining, Similarity, Training
+from engine.spec.projection import Projection
+from engine.spec.training import Distillation, Pretraining, Similarity, Training, Translation
 
 # One number a kind of step. Raise it when the kind's code changes what it puts out: its steps, and all after them,
 # then count as stale.
 RECIPE_VERSION = {
     "pretrain": 3, "finetune": 5, "fewshot": 1, "label": 3, "similarity": 1, "distill": 5, "evaluate": 3,
     "lm": 1, "overlap": 1, "alignment": 1, "teachers": 1,
+    "translate": 1, "project": 1, "score": 1,
 }  # fmt: skip
 
 
@@ -49,6 +51,16 @@ class PretrainRecipe:
     seed: int
 
 
+@dataclass(frozen=True)
+class Projected(Part):
+    """The first `volume` of the sentences that some project steps, known by their fingerprints, have labeled."""
+
+    steps: tuple[str, ...]
+    volume: int
+    types: tuple[str, ...]
+    task: ClassVar[str] = "ner"
+
+
 @dataclass(frozen=True, slots=True)
 class FinetuneRecipe:
     """Labeled text -> a tagger. `base`: a checkpoint, or the fingerprint of a pretrain step."""
@@ -56,7 +68,7 @@ class FinetuneRecipe:
     kind = "finetune"
     base: Checkpoint | str
     form: str
-    data: tuple[Split, ...]
+    data: tuple[Split, ...] | Projected
     alpha: float
     training: Training
     seed: int
@@ -231,7 +243,52 @@ class TeachersRecipe:
     volume: int
 
 
+@dataclass(frozen=True, slots=True)
+class TranslateRecipe:
+    """A labeled split, or a parallel corpus's side of one language -> its sentences with their translations into `target`.
+
+    `translator`: "sandbox", "parallel..." with the hash of the corpus, or a translation model, which `settings` are for.
+    `held_out`: of a corpus's own sentences, the split of `target` that they may not have, with dev's; its version is both's.
+    """
+
+    kind = "translate"
+    translator: Checkpoint
+    data: Split
+    target: str
+    settings: Translation | None
+    held_out: Split | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRecipe:
+    """Sentences with translations -> the translations, or `backwards` the originals, labeled.
+
+    `translations`: the fingerprint of their step. `predicted`: the labels are not the sentences' own, but what `model`,
+    a tagger trained from `base`, gives them. Both are None where nothing asks them.
+    """
+
+    kind = "project"
+    base: Checkpoint | str | None
+    translations: str
+    backwards: bool
+    predicted: bool
+    model: str | None
+    projection: Projection
+    max_tokens: int
+    precision: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRecipe:
+    """A labeled split, and the tags that a project step gave its sentences -> counts, as an evaluation's."""
+
+    kind = "score"
+    projected: str
+    data: Split
+
+
 StepRecipe = (
     PretrainRecipe | FinetuneRecipe | FewshotRecipe | LabelRecipe | SimilarityRecipe | DistillRecipe | EvaluateRecipe
     | LanguageModelRecipe | OverlapRecipe | AlignmentRecipe | TeachersRecipe
+    | TranslateRecipe | ProjectRecipe | ScoreRecipe
 )  # fmt: skip

@@ -24,7 +24,9 @@ MIXTURES: dict[str, tuple[str, str] | None] = {
 STUDENTS = ("teacher-student", *MIXTURES)  # the methods that read unlabeled target text
 # Direct transfer from a model whose pretraining goes on first: on the text of the sources, of the target, or of both.
 ADAPTED = ("adapted-sources", "adapted-target", "adapted-both")
-METHODS = ("direct", *ADAPTED, *STUDENTS, "in-language")
+# By translation: of labeled source text to train on, or of the test text. Each alone, or followed by a projection's name.
+PROTOCOLS = ("translate-train", "translate-test")
+METHODS = ("direct", *ADAPTED, *STUDENTS, *PROTOCOLS, "in-language")
 FORMS = ("slots", "sentinel", "spans", "encoder")
 WRITTEN = ("spans",)  # forms whose answer is text, and no distribution that a student could learn from
 TASKS = ("ner",)
@@ -55,7 +57,7 @@ class Cell:
     perturbation: str = "none"
 
     def __str__(self) -> str:
-        volume = f" volume={self.volume}" if self.method in STUDENTS else ""
+        volume = f" volume={self.volume}" if takes_volume(self.method) else ""
         shots = f" shots={self.shots}" if self.shots else ""
         perturbed = f" {self.perturbation}" if self.perturbation != "none" else ""
         return (
@@ -71,8 +73,10 @@ class Study:
     Each axis takes one value or several. A source set is written "eng+deu". `form` left empty means the model's own:
     slots for mT5, encoder for encoders. `recipes` maps a model's family ("mt5", "encoder", "tiny") to its trainings;
     a family left out has its own (`engine.models.recipes`).
-    `volumes`: unlabeled target sentences, of students; `shots`: labeled ones, with which direct transfer goes on.
+    `volumes`: unlabeled target sentences, of students, or translated ones, of translate-train; `shots`: labeled ones, with which direct transfer goes on.
     `perturbations`: of the target's test text (`engine.data.perturb`).
+    `translator`: of translate-train and translate-test: "sandbox", its exact translations; "parallel" or "parallel:NAME", look-up
+    in the parallel corpora of --data; or a translation model (NLLB), a folder or a hub id.
     `pool`: the unlabeled text, "train" (the target's train split without its labels) or "text" (general text).
     `measures`: on the languages, of MEASURES, or "all".
     `types`: the entity types scored; `dropped_types`: types read as O; any other is an error.
@@ -98,6 +102,7 @@ class Study:
     dropped_types: tuple[str, ...] = ("DATE", "MISC")
     pool: str = "train"
     measures: tuple[str, ...] = ()
+    translator: str = "sandbox"
     recipes: Mapping[str, Recipe] | None = None
     resources: Resources | None = None
 
@@ -112,7 +117,12 @@ class Study:
         one_of("task", self.task, TASKS)
         one_of("pool", self.pool, POOLS)
         for method in self.methods:
-            one_of("methods", method, METHODS)
+            known = protocol(method)[0] or method
+            one_of("methods", known, METHODS)
+            require(
+                known not in PROTOCOLS or self.task == "ner",
+                f"methods={method} with task={self.task}: it projects the entities of sentences, which only the task ner has.",
+            )
         for form in self.form:
             one_of("form", form, FORMS)
         object.__setattr__(self, "measures", _axis("measures", self.measures))
@@ -139,6 +149,19 @@ class Study:
     def varied(self, **changes: Any) -> "Study":
         """The same study with some fields changed, checked anew."""
         return type(self)(**{f.name: getattr(self, f.name) for f in fields(self)} | changes)
+
+
+def protocol(method: str) -> tuple[str, str]:
+    """The protocol of a method by translation and the name of its projection: both empty for another method."""
+    for name in PROTOCOLS:
+        if method == name or method.startswith(f"{name}-"):
+            return name, method[len(name) + 1 :]
+    return "", ""
+
+
+def takes_volume(method: str) -> bool:
+    """Whether a method trains on so much text of the target: unlabeled, or translated into it."""
+    return method in STUDENTS or protocol(method)[0] == "translate-train"
 
 
 def parse_axis(text: str) -> tuple[str, tuple[str, ...]]:

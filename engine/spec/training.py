@@ -1,11 +1,13 @@
 """How models are trained, as far as it decides the numbers: `Training` and its kin, and a study's `Recipe` of them."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from engine.fingerprint import Part
 from engine.languages import language
 from engine.spec.checks import one_of, require
+from engine.spec.projection import MATCHINGS, Projection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,13 +113,29 @@ class Similarity(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Translation(Part):
+    """How a translation model translates. `beams`: 1 is greedy. `max_tokens`: longest sentence, in subwords, on either side."""
+
+    beams: int = 4
+    max_tokens: int = 256
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+    def __post_init__(self) -> None:
+        for name in ("beams", "max_tokens"):
+            require(getattr(self, name) >= 1, f"{name}={getattr(self, name)}: must be at least 1")
+        one_of("precision", self.precision, ("fp32", "bf16"))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """The trainings of a study. `pretrain` is None where the checkpoint is used as it is.
 
     `adapt`: how pretraining goes on for the methods "adapted-...", on the cell's languages. `fewshot`: how a model goes on
     with labeled target sentences, where the axis `shots` has any. `alpha`: a language with n labeled sentences in a
     source set is drawn with a probability in proportion to n**alpha: 1 takes each sentence once, 0 each language as often
-    (Xue et al. 2021, section 3.1, pretrain with 0.3).
+    (Xue et al. 2021, section 3.1, pretrain with 0.3). `projection`: how translate-train and translate-test project labels;
+    `projections`: how translate-train-NAME and translate-test-NAME do, by NAME. "heuristic", "ilp" and "greedy" are there
+    without being named: `projection` with that matching.
     """
 
     finetune: Training
@@ -127,6 +145,9 @@ class Recipe:
     fewshot: Training | None = None
     similarity: Similarity = field(default_factory=Similarity)
     alpha: float = 1.0
+    translation: Translation = field(default_factory=Translation)
+    projection: Projection = field(default_factory=Projection)
+    projections: Mapping[str, Projection] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         named = self.pretrain is None or bool(self.pretrain.languages)
@@ -134,3 +155,10 @@ class Recipe:
         of_cells = self.adapt is None or not self.adapt.languages
         require(of_cells, "adapt.languages is not empty: the methods adapted-... take the cell's own languages")
         require(0 <= self.alpha <= 1, f"alpha={self.alpha}: is an exponent of the languages' sizes, 0 <= alpha <= 1")
+
+    def projection_named(self, name: str) -> Projection:
+        """The projection of a method's suffix, `projection` for an empty one. Raises StudyError for an unknown name."""
+        if not name or name in self.projections:
+            return self.projections[name] if name else self.projection
+        one_of("projection", name, (*MATCHINGS, *self.projections), why=" in the methods")
+        return replace(self.projection, matching=name)

@@ -15,7 +15,7 @@ from engine.models.predict import probabilities, write
 from engine.models.saved import load_tagger
 from engine.models.similarity import mixture
 from engine.models.text2text import Text2Text
-from engine.spec import EvaluateRecipe, Site
+from engine.spec import EvaluateRecipe, Site, Split
 from engine.steps.base import start
 from engine.steps.similarity import teacher_weights
 from engine.steps.tasks import TASKS
@@ -30,11 +30,16 @@ def run(
 ) -> dict[str, Any]:
     """Write counts.parquet (one row a type and ALL) and sentences.parquet (for a paired bootstrap without a rerun)."""
     examples, exposure = _test(recipe, site)
-    task = TASKS[recipe.data.task]
-    scores = task.scored(examples, _answers(recipe, examples, inputs, site, backend), recipe.data.types)
+    answers = _answers(recipe, examples, inputs, site, backend)
+    return write_scores(examples, answers, recipe.data, out) | {"exposure": exposure}
+
+
+def write_scores(examples: Sequence[Any], answers: Sequence[Any], data: Split, out: Path) -> dict[str, Any]:
+    """Score the answers to a split's examples and write both files. Returns the figures."""
+    scores = TASKS[data.task].scored(examples, answers, data.types)
     scores.total.write_parquet(out / COUNTS)
     scores.single.write_parquet(out / SENTENCES)
-    return {"sentences": len(examples), "exposure": exposure} | scores.figures
+    return {"sentences": len(examples)} | scores.figures
 
 
 def _answers(

@@ -1,0 +1,179 @@
+"""The steps of the methods by translation, for `engine.graph`: who translates what, how labels are projected, what is scored.
+
+Everything that such a method needs (a corpus, a language of the translator's, an aligner's package) is looked for here,
+before any step runs.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.data.corpora import Dataset, pool_version
+from engine.data.flores import flores
+from engine.data.translation import PARALLEL, SANDBOX, LookUp, corpus_of, corpus_pairs
+from engine.errors import DataError, StudyError
+from engine.models.sizes import checkpoint, describe
+from engine.projection.statistical import check_installed
+from engine.spec import (
+    Checkpoint,
+    FinetuneRecipe,
+    Projected,
+    Projection,
+    ProjectRecipe,
+    Recipe,
+    ScoreRecipe,
+    Split,
+    StepRecipe,
+    Study,
+    TranslateRecipe,
+    protocol,
+)
+
+if TYPE_CHECKING:
+    from engine.graph import Step
+    from engine.spec import Cell
+
+Needs = tuple[tuple[str, str], ...]
+
+
+class Translations:
+    """Makes the steps of cells on one dataset and model. `serving`, `step`, `split` and `base` are the compiler's."""
+
+    def __init__(
+        self,
+        study: Study,
+        recipe: Recipe,
+        model: str,
+        data: str | None,
+        serving: Callable[[str], Dataset],
+        step: "Callable[[StepRecipe, str, Needs], Step]",
+        split: Callable[[str, str], Split],
+        base: Callable[[], tuple[Checkpoint | str, Needs]],
+    ) -> None:
+        self.study, self.recipe, self.model, self.data, self.serving = study, recipe, model, data, serving
+        self.step, self.split, self.base = step, split, base
+        self.translator, self.corpus = study.translator, corpus_of(study.translator, data)
+        for name in ("_translation", "_projection", "_size", "_settings"):
+            setattr(self, name, cache(getattr(self, name)))
+
+    def student(self, cell: "Cell", teacher: "Step") -> "tuple[Step, str | None]":
+        """The step that trains on text translated into the target, and what stands for the corpus where it is looked up."""
+        self._check_volume(cell)
+        projected = [self._projection(source, cell.target, cell.method, teacher, "train") for source in cell.sources]
+        base, base_needs = self.base()
+        data = Projected(tuple(step.fingerprint for step in projected), cell.volume, tuple(sorted(self.study.types)))
+        recipe = FinetuneRecipe(base, cell.form, data, 1.0, self.recipe.finetune, cell.seed)
+        needs = (*((f"projected {number}", step.artifact) for number, step in enumerate(projected)), *base_needs)
+        about = f"{cell.model}-{cell.method}-{'+'.join(cell.sources)}-{cell.target}-{cell.volume}-s{cell.seed}"
+        corpora = [f"{source}-{cell.target} {self._version(source, cell.target, 'train')}" for source in cell.sources]
+        return self.step(recipe, about, needs), " ".join(corpora) if self.corpus else None
+
+    def scored_test(self, cell: "Cell", teacher: "Step") -> "Step":
+        """The step that scores the target's test text, labeled through its translation into the source language."""
+        (source,) = cell.sources
+        projected = self._projection(cell.target, source, cell.method, teacher, "test")
+        recipe = ScoreRecipe(projected.fingerprint, self.split(cell.target, "test"))
+        return self.step(recipe, f"{projected.about}-on-{cell.target}", (("projected", projected.artifact),))
+
+    def _projection(self, given: str, into: str, method: str, teacher: "Step", split: str) -> "Step":
+        """The step that labels what stands in the target language: translations of train text, or the test text itself."""
+        name, test = protocol(method)[1], split == "test"
+        translation, settings = self._translation(given, into, split), self._settings(name)
+        predicted = test or self.corpus is not None
+        model = teacher if predicted or settings.needs_tagger else None
+        own_encoder = settings.alignment.aligner == "embedding" and not settings.alignment.checkpoint
+        base, base_needs = self.base() if model or own_encoder else (None, ())
+        training = self.recipe.finetune
+        recipe = ProjectRecipe(
+            base, translation.fingerprint, test, predicted, model and model.fingerprint, settings, training.max_tokens,
+            training.precision,
+        )  # fmt: skip
+        needs = (("translations", translation.artifact), *([("model 0", model.artifact)] if model else ()), *base_needs)
+        labeled_by = f"-{model.about}" if model else ""
+        return self.step(recipe, f"{name or settings.matching}-{translation.about}{labeled_by}", needs)
+
+    def _translation(self, given: str, into: str, split: str) -> "Step":
+        settings = held_out = None
+        if self.corpus and split == "train":  # labeled train sentences do not stand in a corpus: its own are taken
+            data = Split(self.translator, given, "text", self.corpus.version(given, into), ())
+            tested = self.serving(into)
+            held_out = Split(tested.name, into, "test", pool_version(tested, into, "test"), ())
+        else:
+            data = self.split(given, split)
+            settings = None if self.corpus or self.translator == SANDBOX else self.recipe.translation
+        translator = Checkpoint(self._translator_name(), self._version(given, into, split))
+        recipe = TranslateRecipe(translator, data, into, settings, held_out)
+        step = self.step(recipe, f"{Path(translator.name).name}-{given}-{into}-{split}", ())
+        if self.corpus and split == "test":
+            LookUp(self.corpus)(self.serving(given).sentences(given, split), given, into)
+        return step
+
+    def _translator_name(self) -> str:
+        return self.translator if self.corpus or self.translator == SANDBOX else checkpoint(self.translator).name
+
+    def _version(self, given: str, into: str, split: str) -> str:
+        """What fixes the translations. Raises StudyError or DataError where the translator does not serve the languages."""
+        if self.corpus:
+            return self.corpus.version(given, into)
+        if self.translator == SANDBOX:
+            other = {self.serving(code).name for code in (given, into)} - {SANDBOX}
+            if other:
+                raise StudyError(
+                    f"translator=sandbox with dataset={', '.join(other)}: the sandbox translates its own languages alone. Give the "
+                    "study translator='parallel:NAME' for a corpus of --data, or a translation model such as "
+                    "'facebook/nllb-200-distilled-600M'."
+                )
+            from engine.data import sandbox
+
+            return sandbox.version(into, split)
+        if "/" not in self.translator and not Path(self.translator).is_dir():
+            raise StudyError(
+                f"translator={self.translator!r}: there are {SANDBOX!r}, {PARALLEL!r}, '{PARALLEL}:NAME', a folder and a hub id."
+            )
+        flores(given), flores(into)
+        return checkpoint(self.translator).version
+
+    def _settings(self, name: str) -> Projection:
+        """The projection of this name, whose aligner and scores can be had. Raises StudyError where they cannot."""
+        settings = self.recipe.projection_named(name)
+        alignment = settings.alignment
+        if alignment.aligner == "gold" and self.translator != SANDBOX:
+            raise StudyError(
+                f"aligner='gold' with translator={self.translator!r}: only the sandbox knows the alignment. Give the recipe's "
+                "`projection` another aligner, such as 'embedding'."
+            )
+        if alignment.aligner in ("eflomal", "fast-align"):
+            check_installed(alignment.aligner)
+        if alignment.aligner == "embedding" and not alignment.checkpoint:
+            layers = describe(self.model).layers
+            if not -layers - 1 <= alignment.layer <= layers:
+                raise StudyError(
+                    f"layer={alignment.layer} of the aligner 'embedding': {self.model} has {layers} layers. Give one from "
+                    f"{-layers - 1} to {layers} in the recipe's `projection`, or a `checkpoint` that has it."
+                )
+        if settings.needs_translation_scores:
+            raise StudyError(
+                f"score={settings.score!r} with weights={settings.weights}: a study has no scores of a translation model. Use "
+                "'align', 'ner' or 'ner_spans', or set the weight of nmt to 0: weights=(0.5, 0.5, 0.0)."
+            )
+        return settings
+
+    def _check_volume(self, cell: "Cell") -> None:
+        sizes = [self._size(source, cell.target) for source in cell.sources]
+        if None not in sizes and cell.volume > sum(filter(None, sizes)):
+            what = f"parallel corpus {self.translator!r} has {sum(filter(None, sizes))} pairs of" if self.corpus else (
+                f"train splits of {'+'.join(cell.sources)} have {sum(filter(None, sizes))} sentences for"
+            )  # fmt: skip
+            left_out = " (those of dev and test left out)" if self.corpus else ""
+            raise DataError(
+                f"volume {cell.volume} is larger than what is translated: the {what} {'+'.join(cell.sources)} and {cell.target}"
+                f"{left_out}. Lower the volume."
+            )
+
+    def _size(self, source: str, target: str) -> int | None:
+        """Sentences that are translated; None where only a download could tell."""
+        if self.corpus is None:
+            return self.serving(source).size(source, "train")
+        tested = self.serving(target)
+        return None if tested.size(target, "test") is None else len(corpus_pairs(self.corpus, source, target, tested))
