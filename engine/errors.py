@@ -28,6 +28,10 @@ class OutOfMemoryError(SprachbundError):
     """A step needs more memory than its device has."""
 
 
+class StorageError(StoreError):
+    """The output folder or bucket is full, closed to us or out of reach: no cell's fault, and the run stops."""
+
+
 def did_you_mean(value: str, choices: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the nearest of `choices`, or "" where none is near."""
     near = get_close_matches(value, list(choices), n=1, cutoff=0.5)

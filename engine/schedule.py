@@ -18,6 +18,7 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from engine.errors import StorageError
 from engine.leases import LOOK, Leases
 from engine.spec import Resources, Site
 from engine.store import Store
@@ -47,6 +48,7 @@ class State:
     made: int = 0
     elsewhere: Counter[str] = field(default_factory=Counter)
     cost: float = 0.0
+    stopped: str | None = None  # why no more units begin: the store is full, closed or out of reach
 
     def __post_init__(self) -> None:
         self.waiting = dict(self.units)
@@ -97,8 +99,17 @@ class _Releases(Searcher):
         self.listed = -math.inf
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if not self.state.waiting and not self.state.given:
+        try:
+            return self._suggest(trial_id)
+        except StorageError as error:  # Tune would not tell its text
+            self.state.stopped = str(error)
+            return None
+
+    def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if not self.state.given and (self.state.stopped or not self.state.waiting):
             return Searcher.FINISHED
+        if self.state.stopped:
+            return None
         suggested = None
         for unit in self.state.ready():
             if not self.leases.elsewhere().keys().isdisjoint(_names(unit)):
@@ -135,10 +146,16 @@ class _Releases(Searcher):
             self.progress(self.state)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        unit = self.state.end(trial_id)
-        if unit is None:
+        unit, result = self.state.end(trial_id), result or {}
+        self.state.stopped = self.state.stopped or result.get("stop")
+        if unit is None or result.get("stop"):  # the store's fault is no cell's
             return
-        result = result or {}
+        try:
+            self._conclude(unit, result, error)
+        except StorageError as full:
+            self.state.stopped = str(full)
+
+    def _conclude(self, unit: Unit, result: dict[str, Any], error: bool) -> None:
         if self.packing and result.get("gpus"):
             self.packing.learn(unit, result["gpus"])
         broken = LOST if error or "made" not in result else result["error"]
@@ -223,6 +240,8 @@ class _Worker(tune.Trainable):
             _limit_gpu(self.config["gpus"])
         try:
             outcome = run_unit(self.units[self.config["unit"]], self.store, self.site)
+        except StorageError as raised:
+            return {"made": 0, "failed": [], "error": str(raised), "stop": str(raised), "gpus": None, "done": True}
         except Exception as raised:  # noqa: BLE001, not a step's own error but the store's: Ray would not tell its text
             error = f"{type(raised).__name__}: {raised}"
         failed = list(outcome.failed.items())  # Tune flattens dicts
@@ -286,6 +305,7 @@ def run_units(units: list[Unit], store: Store, site: Site, at_once: int, progres
     """Run all units, several at once, each after those it needs. Return what became of them.
 
     Several runs may do this on one store: a unit of which another has a step waits until that one is done with it.
+    Raises StorageError where the store is full, closed or out of reach; the units that were running have ended then.
     """
     state = State({unit.name: unit for unit in units})
     resources = site.resources
@@ -310,6 +330,8 @@ def run_units(units: list[Unit], store: Store, site: Site, at_once: int, progres
             ),
         )
         tuner.fit()
+    if state.stopped:
+        raise StorageError(state.stopped)
     return state
 
 

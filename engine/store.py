@@ -9,9 +9,8 @@
     <out>/leases/<run>.json                        what each run does at the moment (`engine.leases`)
     <out>/quarantine/<when>/                       what was found damaged, each with a line why.txt; never deleted
 
-Files appear whole or not at all: local ones under a temporary name and then renamed, objects of a bucket in one
-upload. Nothing here knows what a step does; which rows of a cell count, `engine.parts` knows, and whether a file is what
-was written, `engine.integrity`.
+How files are read and written, `engine.files` knows, whether a file is what was written, `engine.integrity`, and which rows
+of a cell count, `engine.parts`. Nothing here knows what a step does.
 """
 
 import hashlib
@@ -19,7 +18,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import tempfile
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -33,12 +31,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
 from engine.errors import StoreError
+from engine.files import Tree, temporary
 from engine.integrity import folder_fault, rows_fault, sealed, size_fault, sizes_in, unsealed
 from engine.parts import Files, Place, Rows, cells_of, current, generation, places, to_merge, write_part
 
@@ -117,30 +115,21 @@ COLUMNS = pa.schema(
 )
 
 
-class Store:
+class Store(Tree):
     """The artifacts and results under one folder or URL (file, s3, gs). Cheap to make; holds no connection open.
 
-    Raises StoreError where the address cannot be understood.
+    Raises StoreError where the address cannot be understood, and its kind StorageError where files cannot be read or
+    written for a reason outside of the study.
     """
-
-    def __init__(self, address: str) -> None:
-        try:
-            self._fs, self.root = _filesystem(str(address))
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise StoreError(f"--out {address}: not a folder or URL that can be opened ({error}).") from error
-        self.local = isinstance(self._fs, fs.LocalFileSystem)
-        # Absolute, for the workers' folder is another than the driver's.
-        self.address = self.root if self.local else str(address).rstrip("/")
 
     def probe(self) -> None:
         """Make the folders, and write, list, read and delete a file. Raises StoreError where one of these fails."""
-        with self._writing():
-            for folder in ("artifacts", "results", "studies", "leases"):
-                self._fs.create_dir(f"{self.root}/{folder}", recursive=True)
+        for folder in ("artifacts", "results", "studies", "leases"):
+            self._make_folder(folder)
         with self.mark() as mark:
             if not self.sees(mark):
                 raise StoreError(f"--out {self.address}: a file written there did not come back. Name another place.")
-        self._remove_scratch_of_the_dead()
+        self._remove_temporaries_of_the_dead()
 
     @contextmanager
     def mark(self) -> Iterator[str]:
@@ -169,7 +158,7 @@ class Store:
 
     def has(self, artifact: str) -> bool:
         """Whether the artifact of this name is finished."""
-        return self._fs.get_file_info(f"{self.root}/artifacts/{artifact}/step.json").type == fs.FileType.File
+        return self._kind(f"artifacts/{artifact}/step.json") == fs.FileType.File
 
     def record(self, artifact: str) -> dict[str, Any]:
         """The artifact's step.json: its recipe, provenance and figures. Raises StoreError where it is damaged."""
@@ -216,8 +205,9 @@ class Store:
     def scratch(self, artifact: str) -> Iterator[Path]:
         """Give an empty local folder to build the artifact in; `publish` moves it in, else it is removed."""
         parent = f"{self.root}/artifacts" if self.local else tempfile.gettempdir()
-        folder = Path(parent, f".tmp-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}-{artifact}")
-        folder.mkdir(parents=True)
+        folder = Path(parent, temporary(artifact))
+        with self._writing():
+            folder.mkdir(parents=True)
         try:
             yield folder
         finally:
@@ -229,19 +219,17 @@ class Store:
         folder = f"artifacts/.run-{artifact}"
         address, mark, options = self.address.partition("?")
         yield f"{address}/{folder}{mark}{options}"
-        if self._fs.get_file_info(f"{self.root}/{folder}").type == fs.FileType.Directory:
-            self._fs.delete_dir(f"{self.root}/{folder}")
+        if self._kind(folder) == fs.FileType.Directory:
+            self._delete_folder(folder)
 
     def keep_checkpoint(self, artifact: str, folder: Path) -> None:
         """Copy a local folder's files into the store as the running step's newest checkpoint; the one before goes."""
         run, name, before = f"artifacts/.run-{artifact}", uuid.uuid4().hex, self._newest_checkpoint(artifact)
-        with self._writing():
-            target = f"{self.root}/{run}/{name}"
-            self._fs.create_dir(target, recursive=True)
-            fs.copy_files(str(folder), target, source_filesystem=fs.LocalFileSystem(), destination_filesystem=self._fs)
-            self._write(f"{run}/newest", name.encode())
-            if before:
-                self._fs.delete_dir(f"{self.root}/{run}/{before}")
+        self._make_folder(f"{run}/{name}")
+        self._upload(folder, f"{run}/{name}")
+        self._write(f"{run}/newest", name.encode())
+        if before:
+            self._delete_folder(f"{run}/{before}")
 
     @contextmanager
     def kept_checkpoint(self, artifact: str) -> Iterator[Path | None]:
@@ -250,26 +238,24 @@ class Store:
             yield None
             return
         with tempfile.TemporaryDirectory(prefix="sprachbund-") as copy:
-            source = f"{self.root}/artifacts/.run-{artifact}/{name}"
-            fs.copy_files(source, copy, source_filesystem=self._fs, destination_filesystem=fs.LocalFileSystem())
+            self._download(f"artifacts/.run-{artifact}/{name}", copy)
             yield Path(copy)
 
     def _newest_checkpoint(self, artifact: str) -> str:
-        with self._reading():
-            try:
-                return self._read(f"artifacts/.run-{artifact}/newest").decode()
-            except FileNotFoundError:
-                return ""
+        try:
+            return self._read(f"artifacts/.run-{artifact}/newest").decode()
+        except FileNotFoundError:
+            return ""
 
     def publish(self, artifact: str, folder: Path, record: Mapping[str, Any]) -> None:
         """Make the files of a scratch folder the artifact, with `record` as its step.json. First one wins."""
         content = sealed(record, folder)
         if not self.local:
-            target = f"{self.root}/artifacts/{artifact}"
-            fs.copy_files(str(folder), target, source_filesystem=fs.LocalFileSystem(), destination_filesystem=self._fs)
+            self._upload(folder, f"artifacts/{artifact}")
             self._write(f"artifacts/{artifact}/step.json", content)
             return
-        (folder / "step.json").write_bytes(content)
+        with self._writing():
+            (folder / "step.json").write_bytes(content)
         for last_try in (False, True):
             try:
                 os.rename(folder, f"{self.root}/artifacts/{artifact}")
@@ -320,7 +306,7 @@ class Store:
 
         Raises StoreError where there is no store, or a row file cannot be read.
         """
-        if self._fs.get_file_info(f"{self.root}/results").type != fs.FileType.Directory:
+        if self._kind("results") != fs.FileType.Directory:
             raise StoreError(f"{self.address} holds no results: it has no folder results/. Run a study with --out first.")
         table = self._consistent(lambda files, faults: self._rows(current(self._sound(files, faults)).values())[1])
         return pl.from_arrow(table).sort(COLUMNS.names[: COLUMNS.names.index("entity_type") + 1])
@@ -332,7 +318,7 @@ class Store:
         moment, and many runs may do it at once while others write (`engine.parts` says why). Raises StoreError where a
         file cannot be read.
         """
-        self._remove_scratch_of_the_dead()  # a worker may outlive its killed driver, and the start of this run
+        self._remove_temporaries_of_the_dead()  # a worker may outlive its killed driver, and the start of this run
         with suppress(FileNotFoundError):  # another run took the file: it is at this work
             files = self._sound(*self._index())
             best = current(files)
@@ -348,8 +334,7 @@ class Store:
 
     def _write_part(self, folder: str, wanted: Collection[Place], depth: int) -> None:
         if wanted:
-            with self._writing():
-                self._fs.create_dir(f"{self.root}/{folder}", recursive=True)
+            self._make_folder(folder)
             name, content = write_part(*self._rows(wanted), depth)
             self._write(f"{folder}/{name}", content)
 
@@ -392,11 +377,10 @@ class Store:
         raise StoreError(f"{self.address}/results changed in each of {READS} readings. Read it when fewer runs end at once.")
 
     def _turn(self) -> bytes:
-        with self._reading():
-            try:
-                return self._read("results/.turn")
-            except FileNotFoundError:
-                return b""
+        try:
+            return self._read("results/.turn")
+        except FileNotFoundError:
+            return b""
 
     def _rows(self, wanted: Collection[Place]) -> tuple[list[tuple[Rows, int]], pa.Table]:
         """The rows at some places: the cells, each with the number of its rows, and the rows in that order."""
@@ -434,10 +418,12 @@ class Store:
                 return [rows for rows, _ in cells_of(name, file)]
         except FileNotFoundError:
             raise
-        except UNPARSED as error:  # damage, or trouble with reading it
-            if fault := rows_fault(name, content=self._read(f"results/{name}")):
+        except UNPARSED:  # damage, or trouble with reading: the whole file tells, and is tried again
+            content = self._read(f"results/{name}")
+            if fault := rows_fault(name, content=content):
                 return fault
-            raise StoreError(f"--out {self.address}: results/{name} cannot be read ({error}). Try again.") from error
+            with pq.ParquetFile(pa.BufferReader(content)) as file:
+                return [rows for rows, _ in cells_of(name, file)]
 
     # What is damaged
 
@@ -447,31 +433,10 @@ class Store:
         It is under a folder of its own, so nothing that was moved before is overwritten. Two runs may do it at once.
         """
         place = f"quarantine/{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
-        source, target = f"{self.root}/{path}", f"{self.root}/{place}/{path}"
-        kind = self._fs.get_file_info(source).type
-        if kind == fs.FileType.NotFound:
+        if not self._move(path, f"{place}/{path}"):
             return None
-        with self._writing():
-            self._fs.create_dir(target.rpartition("/")[0], recursive=True)
-            try:
-                self._move(source, target, kind == fs.FileType.Directory)
-            except FileNotFoundError:
-                if self._fs.get_file_info(source).type == fs.FileType.NotFound:  # another run was faster
-                    return None
-                raise
         self._write(f"{place}/why.txt", f"{path}: {fault}\n".encode())
         return f"{place}/{path}"
-
-    def _move(self, source: str, target: str, folder: bool) -> None:
-        if self.local:
-            os.rename(source, target)
-        elif folder:
-            self._fs.create_dir(target)  # a bucket does without
-            fs.copy_files(source, target, source_filesystem=self._fs, destination_filesystem=self._fs)
-            self._fs.delete_dir(source)
-        else:
-            self._fs.copy_file(source, target)
-            self._fs.delete_file(source)
 
     def quarantined(self) -> dict[str, str]:
         """What was moved to quarantine/ so far: where it lies, and what was found."""
@@ -503,76 +468,17 @@ class Store:
         return {file.base_name: (file.mtime_ns / 1e9, word) for file, word in zip(files, words, strict=True) if word is not None}
 
     def _word(self, run: str) -> bytes | None:
-        with self._reading(), suppress(FileNotFoundError):  # taken back since it was listed
+        with suppress(FileNotFoundError):  # taken back since it was listed
             return self._read(f"leases/{run}")
 
     def take_back(self, run: str) -> None:
         """Remove a run's word."""
         self._delete(f"leases/{run}")
 
-    # Files
-
-    def _names(self, folder: str) -> list[str]:
-        return [file.base_name for file in self._list(folder) if file.type == fs.FileType.File]
-
-    def _list(self, folder: str, recursive: bool = False) -> list[fs.FileInfo]:
-        with self._reading():
-            return self._fs.get_file_info(fs.FileSelector(f"{self.root}/{folder}", True, recursive))
-
-    def _read(self, path: str) -> bytes:
-        """A file's content. FileNotFoundError where it is not there, or went away since it was listed."""
-        try:
-            with self._fs.open_input_stream(f"{self.root}/{path}") as stream:
-                return stream.read()
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            if self._fs.get_file_info(f"{self.root}/{path}").type == fs.FileType.NotFound:  # a bucket says so late
-                raise FileNotFoundError(path) from error
-            raise
-
-    def _write(self, path: str, content: bytes | pa.Buffer) -> None:
-        """Write a file that is there whole or not at all."""
-        final = f"{self.root}/{path}"
-        folder, _, name = final.rpartition("/")
-        target = f"{folder}/.tmp-{uuid.uuid4().hex[:8]}-{name}" if self.local else final
-        with self._writing():
-            with self._fs.open_output_stream(target) as stream:
-                stream.write(content)
-            if self.local:
-                os.replace(target, final)
-
-    def _delete(self, path: str) -> None:
-        with self._writing(), suppress(FileNotFoundError):
-            self._fs.delete_file(f"{self.root}/{path}")
-
     def _each(self, work: Callable[[str], Answer], names: Sequence[str]) -> list[Answer]:
         """Do the work for each name, many at a time: most of it is waiting."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
             return list(pool.map(work, names))
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StoreError(f"--out {self.address}: cannot be read ({error}). Check the address and your access.") from error
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StoreError(
-                f"--out {self.address}: cannot be written ({error}). Name a folder or bucket that you may write to."
-            ) from error
-
-    def _remove_scratch_of_the_dead(self) -> None:
-        """Remove scratch folders that a killed process of this machine left behind."""
-        here = re.compile(rf"\.tmp-{re.escape(socket.gethostname())}-(\d+)-[0-9a-f]{{8}}-")
-        for folder in Path(self.root, "artifacts").glob(".tmp-*") if self.local else ():
-            if (ours := here.match(folder.name)) and not _alive(int(ours[1])):
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 class DamagedRows(StoreError):
@@ -588,8 +494,7 @@ class _Copy(tempfile.TemporaryDirectory[str]):
 
     def __init__(self, store: Store, artifact: str) -> None:
         super().__init__(prefix="sprachbund-")
-        source = f"{store.root}/artifacts/{artifact}"
-        fs.copy_files(source, self.name, source_filesystem=store._fs, destination_filesystem=fs.LocalFileSystem())
+        store._download(f"artifacts/{artifact}", self.name)
         self.fault = folder_fault(Path(self.name))
 
 
@@ -605,17 +510,3 @@ def slug(*parts: str, length: int = 60) -> str:
 def digest(*parts: str) -> str:
     """12 hexadecimal digits that stand for several hashes together; the same whatever their order."""
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:12]
-
-
-def _alive(process: int) -> bool:
-    """Whether the process still runs. In a container without an init, one that was killed stays as a zombie."""
-    try:
-        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _filesystem(address: str) -> tuple[fs.FileSystem, str]:
-    if "://" in address:
-        return fs.FileSystem.from_uri(address)
-    return fs.LocalFileSystem(), str(Path(address).resolve())

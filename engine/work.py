@@ -24,10 +24,11 @@ from typing import Any
 
 import polars as pl
 
-from engine.errors import OutOfMemoryError
+from engine.errors import OutOfMemoryError, StorageError
 from engine.fingerprint import canonical
 from engine.graph import CellWork, Step
 from engine.measures import columns
+from engine.retry import no_room
 from engine.spec import RECIPE_VERSION, Resources, Site
 from engine.store import Store, digest
 from engine.tasks.ner import f1
@@ -62,7 +63,7 @@ def run_unit(unit: Unit, store: Store, site: Site) -> Outcome:
     """Do the steps that the store lacks, then write the rows of the cells whose artifacts are all there.
 
     A failing step leaves the others alone: its traceback goes to `<out>/artifacts/<step>.log`, its error to the outcome.
-    Steps that need it are left out.
+    Steps that need it are left out. Raises StorageError where the store is full, closed or out of reach: no step's fault.
     """
     outcome = Outcome()
     for step in unit.steps:
@@ -71,7 +72,14 @@ def run_unit(unit: Unit, store: Store, site: Site) -> Outcome:
         try:
             run_step(step, store, site)
             outcome.made.append(step.artifact)
-        except Exception as error:  # noqa: BLE001, whatever a step raises is its cells' result; the other cells go on
+        except StorageError:
+            raise
+        except Exception as error:  # whatever a step raises is its cells' result; the other cells go on
+            if no_room(error):
+                raise StorageError(
+                    f"{step.artifact} could not be written ({type(error).__name__}: {error}). Make room in {store.address}, or let "
+                    "it be written to; what is done is kept, and the same command goes on."
+                ) from error
             measure = f"measure {step.kind} ({step.about}): " if step.kind in MEASURING else ""
             outcome.failed[step.artifact] = f"{measure}{type(error).__name__}: {error}"
             store.write_log(step.artifact, traceback.format_exc())

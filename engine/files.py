@@ -1,0 +1,177 @@
+"""Whole files under one folder or URL: read, written, listed, moved. What the files mean is `engine.store`'s.
+
+A file appears whole or not at all: a local one under a temporary name and then renamed, an object of a bucket in one
+upload. What may pass (a slow or failing server) is tried again; what will not is a StorageError, which stops a run.
+"""
+
+import os
+import re
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+from pyarrow import fs
+
+from engine.errors import StorageError, StoreError
+from engine.retry import retried
+
+LOCAL = fs.LocalFileSystem()
+
+
+class Tree:
+    """The files under an address (file, s3, gs). Cheap to make; holds no connection open.
+
+    Raises StoreError where the address cannot be understood.
+    """
+
+    def __init__(self, address: str) -> None:
+        try:
+            self._fs, self.root = _filesystem(str(address))
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise StoreError(f"--out {address}: not a folder or URL that can be opened ({error}).") from error
+        self.local = isinstance(self._fs, fs.LocalFileSystem)
+        # Absolute, for the workers' folder is another than the driver's.
+        self.address = self.root if self.local else str(address).rstrip("/")
+
+    def _kind(self, path: str) -> fs.FileType:
+        with self._reading():
+            return retried(self._fs.get_file_info, f"{self.root}/{path}").type
+
+    def _names(self, folder: str) -> list[str]:
+        return [file.base_name for file in self._list(folder) if file.type == fs.FileType.File]
+
+    def _list(self, folder: str, recursive: bool = False) -> list[fs.FileInfo]:
+        with self._reading():
+            return retried(self._fs.get_file_info, fs.FileSelector(f"{self.root}/{folder}", True, recursive))
+
+    def _read(self, path: str) -> bytes:
+        """A file's content. FileNotFoundError where it is not there, or went away since it was listed."""
+
+        def read() -> bytes:
+            with self._fs.open_input_stream(f"{self.root}/{path}") as stream:
+                return stream.read()
+
+        try:
+            return retried(read)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if self._kind(path) == fs.FileType.NotFound:  # a bucket says so late
+                raise FileNotFoundError(path) from error
+            raise self._unreadable(error) from error
+
+    def _write(self, path: str, content: bytes | pa.Buffer) -> None:
+        """Write a file that is there whole or not at all."""
+        final = f"{self.root}/{path}"
+        folder, _, name = final.rpartition("/")
+        target = f"{folder}/{temporary(name)}" if self.local else final
+
+        def write() -> None:
+            with self._fs.open_output_stream(target) as stream:
+                stream.write(content)
+
+        with self._writing():
+            try:
+                retried(write)
+                if self.local:
+                    os.replace(target, final)
+            except OSError:
+                if self.local:
+                    Path(target).unlink(missing_ok=True)
+                raise
+
+    def _delete(self, path: str) -> None:
+        with self._writing(), suppress(FileNotFoundError):
+            retried(self._fs.delete_file, f"{self.root}/{path}")
+
+    def _make_folder(self, path: str) -> None:
+        with self._writing():
+            retried(self._fs.create_dir, f"{self.root}/{path}", recursive=True)
+
+    def _delete_folder(self, path: str) -> None:
+        with self._writing():
+            retried(self._fs.delete_dir, f"{self.root}/{path}")
+
+    def _upload(self, folder: Path, path: str) -> None:
+        with self._writing():
+            retried(fs.copy_files, str(folder), f"{self.root}/{path}", source_filesystem=LOCAL, destination_filesystem=self._fs)
+
+    def _download(self, path: str, folder: str) -> None:
+        with self._reading():
+            retried(fs.copy_files, f"{self.root}/{path}", folder, source_filesystem=self._fs, destination_filesystem=LOCAL)
+
+    def _move(self, path: str, to: str) -> bool:
+        """Move a file or folder to a new place. Return whether this process did; False where it is gone."""
+        kind, source, target = self._kind(path), f"{self.root}/{path}", f"{self.root}/{to}"
+        folder = kind == fs.FileType.Directory
+        if kind == fs.FileType.NotFound:
+            return False
+        self._make_folder(to if folder and not self.local else to.rpartition("/")[0])
+        try:
+            with self._writing():
+                if self.local:
+                    os.rename(source, target)
+                elif folder:
+                    retried(fs.copy_files, source, target, source_filesystem=self._fs, destination_filesystem=self._fs)
+                    retried(self._fs.delete_dir, source)
+                else:
+                    retried(self._fs.copy_file, source, target)
+                    retried(self._fs.delete_file, source)
+        except StorageError:
+            if self._kind(path) == fs.FileType.NotFound:  # another process was faster
+                return False
+            raise
+        return True
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: OSError) -> StorageError:
+        return StorageError(f"--out {self.address}: cannot be read ({error}). Check the address and your access.")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(
+                f"--out {self.address}: cannot be written ({error}). Make room, or name a folder or bucket that you may write to; "
+                "what is done is kept, and the same command goes on."
+            ) from error
+
+    def _remove_temporaries_of_the_dead(self) -> None:
+        """Remove what a killed process of this machine had begun and not finished."""
+        here = re.compile(rf"\.tmp-{re.escape(socket.gethostname())}-(\d+)-[0-9a-f]{{8}}-")
+        for path in Path(self.root).glob("*/.tmp-*") if self.local else ():
+            if (ours := here.match(path.name)) and not _alive(int(ours[1])):
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def temporary(name: str) -> str:
+    """A name that tells whose work in progress it is."""
+    return f".tmp-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}-{name}"
+
+
+def _alive(process: int) -> bool:
+    """Whether the process still runs. In a container without an init, one that was killed stays as a zombie."""
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _filesystem(address: str) -> tuple[fs.FileSystem, str]:
+    if "://" in address:
+        return fs.FileSystem.from_uri(address)
+    return LOCAL, str(Path(address).resolve())

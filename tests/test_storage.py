@@ -1,0 +1,119 @@
+"""A store that is full, closed or slow: what may pass is waited out, what will not stops the run, nothing half-written counts."""
+
+import resource
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sham
+
+from engine import retry
+from engine.errors import StorageError
+from engine.mend import mend
+from engine.store import Store
+
+GRAPH = sham.graph()
+SLOW = "When listing objects: AWS Error SLOW_DOWN during ListObjectsV2 operation: Please reduce your request rate."
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The waits between tries, which are not waited."""
+    found: list[float] = []
+    monkeypatch.setattr(retry.time, "sleep", found.append)
+    return found
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Gives a real file system of its own in memory, mounted with the options; call it again to change them."""
+    folder, mounted = tmp_path / "disk", False
+
+    def mount(*options: str) -> Path:
+        nonlocal mounted
+        folder.mkdir(exist_ok=True)
+        how = ["remount"] if mounted else []
+        run = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", ",".join([*how, *options]), "tmpfs", str(folder)], capture_output=True, text=True, check=False
+        )
+        if run.returncode:
+            pytest.skip(f"no file system can be mounted here: {run.stderr.strip()}")
+        mounted = True
+        return folder
+
+    yield mount
+    if mounted:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def fails(times: int, text: str) -> Callable[[], str]:
+    left = [OSError(text)] * times
+
+    def operation() -> str:
+        if left:
+            raise left.pop()
+        return "done"
+
+    return operation
+
+
+def test_what_may_pass_is_tried_again_after_longer_and_longer_waits(waits: list[float]) -> None:
+    assert retry.retried(fails(retry.TRIES - 1, SLOW)) == "done"
+    assert all(0 <= wait <= retry.FIRST * 2**number for number, wait in enumerate(waits)) and len(waits) == retry.TRIES - 1
+    with pytest.raises(OSError, match="SLOW_DOWN"):
+        retry.retried(fails(retry.TRIES, SLOW))
+
+
+@pytest.mark.parametrize("text", ["AWS Error ACCESS_DENIED during PutObject", "[Errno 28] No space left on device", "gone"])
+def test_what_will_not_pass_is_not_tried_again(waits: list[float], text: str) -> None:
+    with pytest.raises(OSError, match="DENIED|space|gone"):
+        retry.retried(fails(1, text))
+    assert waits == []
+
+
+def test_a_full_disk_stops_the_run_and_with_room_it_goes_on(
+    disk: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Store(str(tmp_path / "whole"))
+    sham.run(GRAPH, whole, monkeypatch)
+    stops = 0
+    for pages in range(20, 400, 20):  # of 4 kB: the disk is full at another moment each time
+        store = Store(str(disk(f"size={pages * 4}k")))
+        try:
+            sham.run(GRAPH, store, monkeypatch)
+            break
+        except StorageError as error:
+            stops += 1
+            assert "the same command goes on" in str(error) and "No space left" in str(error)
+        rows = store.results()
+        assert (rows["status"] == "done").all()  # the disk's fault is no cell's
+        assert store.damaged(thorough=True) == {} == store.faults(sorted(store.artifacts()))
+        assert not [path for path in Path(store.root).rglob(".tmp-*") if path.is_file()]
+    assert stops >= 2
+    columns = ["method", "target", "volume", "entity_type", "f1"]
+    assert store.results().select(columns).equals(whole.results().select(columns))
+
+
+def test_a_closed_disk_is_a_clear_error_and_can_be_read(disk: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(str(disk("size=20m")))
+    sham.run(GRAPH, store, monkeypatch)
+    disk("ro")
+    for touch in (store.probe, lambda: store.write_study("sham", {}), lambda: store.scratch("step-a-1").__enter__()):
+        with pytest.raises(StorageError, match="cannot be written.*Read-only file system"):
+            touch()
+    assert len(store.results()) == 4 * len(GRAPH.cells) and not mend(GRAPH, store, on_gpu=False)[0].open
+
+
+def test_a_file_that_grows_too_large_is_no_artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel's limit on a file's size cuts it as a full disk does, and needs no mount."""
+    store, limits = Store(str(tmp_path)), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, limits[1]))  # a sham step's weights have 3,200 bytes
+    try:
+        with pytest.raises(StorageError, match="File too large"):
+            sham.run(GRAPH, store, monkeypatch)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert store.artifacts() == set() and store.results().is_empty()
+    sham.run(GRAPH, store, monkeypatch)
+    assert not mend(GRAPH, store, on_gpu=False)[0].open
