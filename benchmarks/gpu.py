@@ -20,8 +20,9 @@ from transformers import MT5ForConditionalGeneration
 from benchmarks.report import Report, Skipped
 from benchmarks.shapes import mt5_config
 from engine.models.load import fuse_activations
-from engine.models.mt5 import SENTINEL, SlotTagger
+from engine.models.mt5 import SlotTagger
 from engine.models.sizes import KNOWN, Size
+from engine.models.speller import SENTINEL
 from engine.models.windows import Window
 from engine.spec import Training
 from engine.train.batches import collate, pass_cost, updates, words_per_update

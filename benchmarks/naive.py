@@ -19,8 +19,9 @@ from engine.data.corpora import open_dataset, pool
 from engine.data.sampling import subset
 from engine.data.sentences import Sentence
 from engine.models.load import load_model
-from engine.models.mt5 import sentinel_ids, tag_piece_ids
+from engine.models.mt5 import tag_piece_ids
 from engine.models.recipes import LOCAL
+from engine.models.speller import sentinel_ids
 from engine.models.windows import Subwords, Window, make_windows
 from engine.spec import Training
 from engine.tasks.ner import ALL, count, f1

@@ -5,7 +5,7 @@ from itertools import product
 
 from engine.errors import StudyError
 from engine.models.sizes import describe, short_name
-from engine.spec import ADAPTED, FORMS, MIXTURES, WRITTEN, Cell, Study, protocol, takes_volume
+from engine.spec import ADAPTED, FORMS_OF, MIXTURES, WRITTEN, Cell, Study, protocol, takes_volume
 
 
 def expand(study: Study) -> list[Cell]:
@@ -50,8 +50,8 @@ def expand(study: Study) -> list[Cell]:
     for dataset in study.dataset:
         for model in study.model:
             name = short_name(model)
-            for form in study.form or (describe(model).form,):
-                _check_form(model, form)
+            for form in study.form or (_natural_form(model, study.task),):
+                _check_form(model, form, study.task)
                 for point, perturbation in product(_points(study), study.perturbations):
                     method, sources, target, volume, shots, seed = point
                     if perturbation != "none" and protocol(method)[0] == "translate-test":
@@ -93,11 +93,18 @@ def _points(study: Study) -> Iterator[tuple[str, tuple[str, ...], str, int, int,
                             yield method, sources, target, 0, shots, seed
 
 
-def _check_form(model: str, form: str) -> None:
+def _natural_form(model: str, task: str) -> str:
+    """The form of a model where the study names none: its own, if that serves the task."""
+    form = describe(model).form
+    return form if form in FORMS_OF[task] else FORMS_OF[task][0]
+
+
+def _check_form(model: str, form: str, task: str) -> None:
     if form != "encoder" and describe(model).family == "encoder":
+        way_out = "Use form=encoder" if "encoder" in FORMS_OF[task] else "Use a model of the mT5 family"
         raise StudyError(
-            f"form={form} with model={model}: {form} needs an encoder-decoder with sentinels, as mT5. Use form=encoder "
-            f"(forms: {', '.join(FORMS)})."
+            f"form={form} with model={model}: {form} needs an encoder-decoder with sentinels, as mT5. {way_out} "
+            f"(forms of task={task}: {', '.join(FORMS_OF[task])})."
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from engine.cells import expand
 from engine.data.corpora import pool_size, pool_version
+from engine.data.example_corpora import open_task_dataset, pool_examples
 from engine.data.union import Union, open_union
 from engine.errors import DataError, StudyError
 from engine.fingerprint import fingerprint
@@ -38,6 +39,7 @@ from engine.spec import (
     Split,
     StepRecipe,
     Study,
+    TaskSplit,
     Weights,
     protocol,
     takes_volume,
@@ -164,7 +166,7 @@ def compile_study(study: Study, data: str | None) -> Graph:
     graph = Graph()
     cells = expand(study)
     compilers = {
-        (name, model): _Compiler(study, graph, open_union(name, data, study.types, study.dropped_types), path, data)
+        (name, model): _Compiler(study, graph, *_open(study, name, data), path, data)
         for name in study.dataset
         for model, path in models.items()
     }
@@ -173,14 +175,24 @@ def compile_study(study: Study, data: str | None) -> Graph:
     return graph
 
 
+def _open(study: Study, name: str, data: str | None) -> tuple[Union, Union | None]:
+    """What is labeled for the study's task, and where plain text comes from, if it comes from anywhere."""
+    if study.task == "ner":
+        return (union := open_union(name, data, study.types, study.dropped_types)), union
+    text = open_union(name, data, (), ()) if name == "sandbox" else None
+    return Union(name, (open_task_dataset(study.task, name, data),)), text
+
+
 class _Compiler:
     """Adds the steps of cells to a graph: of those on one dataset and model, whose files it reads once."""
 
-    def __init__(self, study: Study, graph: Graph, union: Union, model: str, data: str | None) -> None:
-        self.study, self.graph, self.union, self.model = study, graph, union, model
+    def __init__(
+        self, study: Study, graph: Graph, union: Union, text: Union | None, model: str, data: str | None
+    ) -> None:
+        self.study, self.graph, self.union, self.text, self.model = study, graph, union, text, model
         self.name = short_name(model)
         self.checkpoint = checkpoint(model)
-        self.recipe: Recipe = (recipes.FULL | dict(study.recipes or {}))[describe(model).family]
+        self.recipe: Recipe = (recipes.OF_TASK[study.task] | dict(study.recipes or {}))[describe(model).family]
         if self.checkpoint == TINY_CHECKPOINT and union.name != "sandbox":
             raise StudyError(
                 f"model=tiny with dataset={union.name}: the tiny model is made from the sandbox's text and reads nothing "
@@ -286,7 +298,7 @@ class _Compiler:
     def _student(self, cell: Cell, labels: Sequence[Step], similarity: Step | None) -> tuple[Step, str]:
         """The step that distills the cell's student of these labels, and what stands for its pool."""
         base, base_needs = self._base()
-        pool = self._pool(cell.target, self.study.pool, max(self.study.volumes))
+        pool = self._students_pool(cell.target)
         distill = DistillRecipe(
             base, tuple(map(self._any_volume, labels)), self._weights(cell, similarity), cell.form, pool, cell.volume, self.recipe.distill, cell.seed
         )
@@ -310,7 +322,7 @@ class _Compiler:
 
     def _labels(self, teacher: Step, sources: tuple[str, ...], target: str, seed: int) -> Step:
         volume = max(self.study.volumes)
-        pool = self._pool(target, self.study.pool, volume)
+        pool = self._students_pool(target)
         (base, base_needs), training = self._base(), self.recipe.distill
         recipe = LabelRecipe(base, teacher.fingerprint, pool, volume, training.max_tokens, training.precision, seed)
         needs = (("teacher", teacher.artifact), *base_needs)
@@ -373,22 +385,39 @@ class _Compiler:
         """A labeled split, read whole and checked."""
         dataset = self.union.serving(language)
         dataset.size(language, split)
+        if self.study.task != "ner":
+            return TaskSplit(dataset.name, language, split, dataset.version(language, split), (), task=self.study.task)
         types, dropped = tuple(sorted(self.study.types)), tuple(sorted(self.study.dropped_types))
         return Split(dataset.name, language, split, dataset.version(language, split), types, dropped)
 
     def _train_data(self, sources: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_content(self._split(code, "train")) for code in sources)
 
+    def _students_pool(self, language: str) -> Split:
+        """What a student of the study's largest volume reads. Of pairs it is the train split without its labels."""
+        split, volume = self.study.pool, max(self.study.volumes)
+        if self.study.task == "ner":
+            return self._pool(language, split, volume)
+        dataset = self.union.serving(language)
+        size = None if dataset.size(language, split) is None else len(pool_examples(dataset, language, split))
+        _require_volume(volume, size, f"{dataset.name} {language} {split}")
+        return TaskSplit(dataset.name, language, split, pool_version(dataset, language, split), (), task=self.study.task)
+
     def _pool(self, language: str, split: str, volume: int) -> Split:
         """An unlabeled pool, read whole and checked, of at least `volume` sentences. Its tags are not part of it."""
-        dataset = self.union.serving(language)
-        size = pool_size(dataset, language, split)
-        if size is not None and volume > size:
-            raise DataError(
-                f"volume {volume} is larger than the pool: {dataset.name} {language} {split} has {size} sentences "
-                "(those of dev and test left out). Lower the volume, or use pool='text' in the study."
-            )
+        if self.text is None:
+            raise StudyError(f"dataset={self.union.name} with task={self.study.task} has no unlabeled text, which `pretrain` needs.")
+        dataset = self.text.serving(language)
+        _require_volume(volume, pool_size(dataset, language, split), f"{dataset.name} {language} {split}")
         return Split(dataset.name, language, split, pool_version(dataset, language, split), ())
+
+
+def _require_volume(volume: int, size: int | None, pool: str) -> None:
+    if size is not None and volume > size:
+        raise DataError(
+            f"volume {volume} is larger than the pool: {pool} has {size} sentences (those of dev and test left out). Lower "
+            "the volume, or use pool='text' in the study."
+        )
 
 
 def _adapted_to(method: str, sources: tuple[str, ...], target: str) -> tuple[str, ...]:

@@ -67,10 +67,10 @@ MEASURED = (
 COLUMNS = pa.schema(
     [
         ("study", pa.string()),  # the study's name
-        ("task", pa.string()),
+        ("task", pa.string()),  # ner, nli, qa
         ("dataset", pa.string()),
         ("model", pa.string()),  # hub id or name of the folder
-        ("form", pa.string()),  # slots, sentinel, spans, encoder
+        ("form", pa.string()),  # slots, sentinel, spans, encoder, text
         ("method", pa.string()),  # direct, teacher-student, multi-teacher..., in-language
         ("sources", pa.list_(pa.string())),  # sorted codes; the target itself for in-language
         ("n_sources", pa.int32()),
@@ -79,19 +79,21 @@ COLUMNS = pa.schema(
         ("shots", pa.int32()),  # labeled target sentences
         ("perturbation", pa.string()),  # of the test set; none, or as engine.data.perturb names it
         ("seed", pa.int32()),
-        ("entity_type", pa.string()),  # ALL for the whole
-        ("tp", pa.int64()),  # spans right in borders and type
+        ("entity_type", pa.string()),  # of NLI the label; ALL for the whole
+        ("tp", pa.int64()),  # spans right in borders and type; of NLI right answers, so that the F1 of ALL is the accuracy
         ("fp", pa.int64()),
         ("fn", pa.int64()),
         ("precision", pa.float64()),  # 0 where nothing was predicted, as seqeval counts
         ("recall", pa.float64()),
-        ("f1", pa.float64()),
+        ("f1", pa.float64()),  # of QA: SQuAD's, the mean over questions
         ("position_free_f1", pa.float64()),  # of NER: mT5's own span F1 (engine.tasks.spans) of the same answers
-        ("sentences", pa.int64()),  # of the test split
+        ("exact_match", pa.float64()),  # of QA: share of questions answered word for word; tp, fp, fn are null there
+        ("sentences", pa.int64()),  # of the test split: sentences, pairs or questions
         ("entities", pa.int64()),  # gold spans of this type in it
         ("exposure", pa.float64()),  # share of all its gold spans that the perturbation edited; null without one
         ("parse_failures", pa.int64()),  # answers that could not be read whole; always 0 in forms with one slot a word
-        ("collapsed", pa.bool_()),  # F1 over all types below 0.05, where there are entities
+        ("truncated", pa.float64()),  # share of test inputs that lost text to max_tokens; null in NER, which has windows
+        ("collapsed", pa.bool_()),  # F1 over all types below 0.05, where there are entities; of NLI, one label for all
         ("teacher_precision", pa.float64()),  # the teacher, or all together, on the same test split; null where there is none
         ("teacher_recall", pa.float64()),
         ("teacher_f1", pa.float64()),

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import polars as pl
@@ -230,7 +231,8 @@ def rows_of(work: CellWork, store: Store) -> list[dict[str, Any]]:
         "sentences": test["sentences"],
         "exposure": test["exposure"],
         "parse_failures": test.get("parse_failures", 0),
-        "collapsed": scored["ALL"].get("entities") != 0 and scored["ALL"]["f1"] < COLLAPSED,
+        "truncated": test.get("truncated"),
+        "collapsed": test.get("collapsed", scored["ALL"].get("entities") != 0 and scored["ALL"]["f1"] < COLLAPSED),
         "source_f1": _pooled_f1([_scores(name, store)["ALL"] for name in work.on_sources]),
         **columns(work.cell.sources, [(role, store.record(name)["figures"]) for role, name in work.measures]),
         **{name: figures[name] for name in ("updates", "tokens", "seconds", "peak_memory")},
@@ -273,9 +275,13 @@ def _scores(artifact: str, store: Store) -> dict[str, dict[str, Any]]:
 
 
 def _of_counts(row: Mapping[str, Any]) -> dict[str, Any]:
+    if "tp" not in row:  # answers that are partly right are not counted
+        return {}
     precision, recall, score = f1(row["tp"], row["fp"], row["fn"])
     return {"entities": row["tp"] + row["fn"], "precision": precision, "recall": recall, "f1": score}
 
 
 def _pooled_f1(scores: Sequence[Mapping[str, Any]]) -> float:
+    if "tp" not in scores[0]:
+        return fmean(of_one["f1"] for of_one in scores)
     return f1(*(sum(of_one[name] for of_one in scores) for name in ("tp", "fp", "fn")))[2]

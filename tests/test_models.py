@@ -16,10 +16,11 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MT5Config, MT5For
 from engine.data.sentences import Sentence
 from engine.errors import ModelError
 from engine.models.load import load_model, new_tagger
-from engine.models.mt5 import sentinel_ids, tag_piece_ids
+from engine.models.mt5 import tag_piece_ids
 from engine.models.predict import decode, probabilities
 from engine.models.pretraining import pretrainer
 from engine.models.saved import export, load_tagger, save_tagger
+from engine.models.speller import sentinel_ids
 from engine.models.tagger import Tagger
 from engine.models.tiny import make_tiny
 from engine.spec import Training
@@ -269,8 +270,8 @@ class TestErrors:
             load_tagger(tmp_path, e5)
 
     def test_an_unknown_form(self, tiny):
-        with pytest.raises(ModelError, match="form 'spans': there are 'slots', 'sentinel' and 'encoder'"):
-            new_tagger(tiny, "spans", TAGS, seed=0)
+        with pytest.raises(ModelError, match="form 'boxes': there are slots, sentinel, spans, text, encoder"):
+            new_tagger(tiny, "boxes", TAGS, seed=0)
 
     def test_float16_is_refused(self, tiny):
         with pytest.raises(ModelError, match="float16"):

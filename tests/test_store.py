@@ -102,7 +102,7 @@ def test_newer_rows_of_a_cell_count_and_the_older_are_set_aside(store: Store) ->
 def test_the_frame_has_the_schema_even_when_empty(store: Store) -> None:
     columns = (
         "study task dataset model form method sources n_sources target volume shots perturbation seed entity_type tp fp fn "
-        "precision recall f1 position_free_f1 sentences entities exposure parse_failures collapsed teacher_precision teacher_recall teacher_f1 gain "
+        "precision recall f1 position_free_f1 exact_match sentences entities exposure parse_failures truncated collapsed teacher_precision teacher_recall teacher_f1 gain "
         "source_f1 lml_source lml_target lml_difference lmem_source lmem_target lmem_difference word_overlap word_jaccard subword_overlap "
         "subword_jaccard ttr_distance entity_overlap fertility_source fertility_target fertility_difference unknown_source unknown_target "
         "unknown_difference alignment_cosine alignment_cka alignment_retrieval alignment_distance alignment_procrustes identity_weight "

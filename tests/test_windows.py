@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5Tokenizer
 
 from engine.data.sentences import Sentence
 from engine.errors import ModelError
-from engine.models.mt5 import sentinel_ids
+from engine.models.speller import sentinel_ids
 from engine.models.tiny import make_tiny
 from engine.models.windows import Subwords, Window, make_windows, special_ids
 

@@ -5,7 +5,7 @@ Folders of files are read in `example_files`, the hub in `example_hub`.
 """
 
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -98,6 +98,16 @@ def read_examples(task: str, split: spec.Split, data: str | None) -> list[Any]:
     dataset = open_task_dataset(task, split.dataset, data)
     require_same(split, dataset.version(split.language, split.split))
     return dataset.examples(split.language, split.split)
+
+
+def pool_examples(dataset: ExampleDataset, language: str, split: str) -> list[Any]:
+    """The examples of a split without labels, and without those that stand in the language's dev or test split.
+
+    Equal are what `example_leaks` takes for equal.
+    """
+    held_out = [name for name in ("dev", "test") if name in dataset.splits(language) and not dataset.disjoint]
+    tested = {_folded(example) for name in held_out for example in dataset.examples(language, name)}
+    return [replace(example, label=None) for example in dataset.examples(language, split) if _folded(example) not in tested]
 
 
 def example_leaks(dataset: ExampleDataset, language: str) -> int | None:

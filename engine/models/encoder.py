@@ -1,12 +1,15 @@
 """Encoders as taggers: a linear head on each word's first subword, for BERT, XLM-R, mT5's encoder and their kin."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from engine.data.examples import Pair
 from engine.data.sentences import Sentence
 from engine.models.tagger import Tagger
+from engine.models.two_texts import joined, pair_marks
 from engine.models.windows import Window, make_windows, special_ids
 
 
@@ -23,6 +26,12 @@ class EncoderTagger(Tagger):
 
     def _windows(self, sentences: Sequence[Sentence], max_tokens: int) -> list[Window]:
         return make_windows(sentences, self._subwords, max_tokens, self._before, self._after)
+
+    def _pairs(self, pairs: Sequence[Pair], max_tokens: int) -> list[Window]:
+        """The slot is the first special token, as in Devlin et al. 2019, or the last, where there is none before a text."""
+        marks = pair_marks(self.tokenizer)
+        windows = joined([(pair.premise, pair.hypothesis) for pair in pairs], self._subwords, max_tokens, marks, 0)
+        return windows if marks[0] else [replace(w, slots=[len(w.input_ids) - 1]) for w in windows]
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, slots: Tensor) -> Tensor:
         """Return logits (B, W, K) float32 for input ids (B, T), their mask (B, T) and positions (B, W), -1 padded."""

@@ -25,13 +25,16 @@ from transformers.activations import NewGELUActivation
 from transformers.utils import logging
 
 from engine.errors import ModelError
+from engine.models.answer import Answerer
 from engine.models.encoder import EncoderTagger
 from engine.models.mt5 import SlotTagger
 from engine.models.sentinel import SentinelTagger
 from engine.models.spans import SpanWriter
 from engine.models.tagger import T5_TYPES, Tagger
 
-ENCODER_DECODERS: dict[str, type[Tagger]] = {"slots": SlotTagger, "sentinel": SentinelTagger, "spans": SpanWriter}
+ENCODER_DECODERS: dict[str, type[Tagger]] = {
+    "slots": SlotTagger, "sentinel": SentinelTagger, "spans": SpanWriter, "text": Answerer,
+}  # fmt: skip
 NEEDED = {
     "configuration": ("config.json",),
     "weights": ("model.safetensors", "model.safetensors.index.json"),

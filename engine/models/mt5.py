@@ -6,19 +6,22 @@ generation; at each sentinel the output head is evaluated at the tags' own piece
 """
 
 from collections.abc import Sequence
-from itertools import count, takewhile
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from engine.data.examples import Pair
 from engine.data.sentences import Sentence
 from engine.errors import ModelError
+from engine.models.speller import Speller, sentinel_ids
 from engine.models.tagger import Tagger
+from engine.models.two_texts import joined
 from engine.models.windows import Window, make_windows
+from engine.tasks import nli
 
-SENTINEL = "▁<extra_id_{}>"  # as mT5's vocabulary holds it; without the mark it may be unknown
+PREMISE, HYPOTHESIS = "xnli: premise:", "hypothesis:"  # as in engine.tasks.nli.text
 
 # What stands for a tag where the vocabulary has no piece of the tag's own, such as "<B-PER>". All are single pieces of
 # mT5's vocabulary; the capital marks the beginning of a name.
@@ -30,7 +33,7 @@ WORDS = {
     "I-LOC": "▁location",
     "B-ORG": "▁Organization",
     "I-ORG": "▁organization",
-}
+} | {label: f"▁{word}" for label, word in nli.WORDS.items()}
 
 
 class SlotTagger(Tagger):
@@ -60,6 +63,13 @@ class SlotTagger(Tagger):
     def _windows(self, sentences: Sequence[Sentence], max_tokens: int) -> list[Window]:
         after = [self.tokenizer.eos_token_id]
         return make_windows(sentences, self._subwords, max_tokens, after=after, sentinels=self.sentinels)
+
+    def _pairs(self, pairs: Sequence[Pair], max_tokens: int) -> list[Window]:
+        """The slot is the decoder's start token: the answer's first piece is all that is looked at, and it is a label."""
+        marks = Speller(self.tokenizer, self._subwords, (PREMISE, HYPOTHESIS)).ids
+        texts = [(pair.premise, pair.hypothesis) for pair in pairs]
+        around = marks[PREMISE], marks[HYPOTHESIS], [self.tokenizer.eos_token_id]
+        return joined(texts, self._subwords, max_tokens, around, self.tokenizer.pad_token_id)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, slots: Tensor) -> Tensor:
         """Return logits (B, W, K) float32 for input ids (B, T), their mask (B, T) and sentinels (B, W), -1 padded."""
@@ -98,22 +108,6 @@ def head_scale(model: PreTrainedModel) -> float:
     The configuration cannot be asked whether it is: transformers 5 says so of every mT5.
     """
     return model.config.d_model**-0.5 if model.lm_head.weight is model.shared.weight else 1.0
-
-
-def sentinel_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the ids of <extra_id_0>, <extra_id_1>, ..., as many as the vocabulary has (100 in mT5).
-
-    They are looked up, for mT5 numbers them downward and other vocabularies upward. Raises ModelError for none.
-    """
-    vocabulary = tokenizer.get_vocab()
-    names = (SENTINEL.format(number) for number in count())
-    found = takewhile(lambda i: i is not None, (vocabulary.get(n, vocabulary.get(n.removeprefix("▁"))) for n in names))
-    if not (ids := list(found)):
-        raise ModelError(
-            f"the vocabulary of {tokenizer.name_or_path!r} has no sentinel {SENTINEL.format(0)!r}, which the forms "
-            "'slots' and 'sentinel' put before each word. Use a T5 or mT5 checkpoint, or the form 'encoder'."
-        )
-    return ids
 
 
 def tag_piece_ids(tokenizer: PreTrainedTokenizerBase, tags: Sequence[str]) -> list[int]:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from engine.data.sentences import Sentence
 from engine.models.tagger import Tagger
 from engine.models.text2text import Text2Text, Written
 from engine.models.windows import Window
@@ -15,15 +14,18 @@ from engine.train.batches import Batch, collate
 
 
 def probabilities(
-    tagger: Tagger, sentences: Sequence[Sentence], max_tokens: int, batch_size: int, precision: str = "fp32"
+    tagger: Tagger, sentences: Sequence[Any], max_tokens: int, batch_size: int, precision: str = "fp32"
 ) -> list[np.ndarray]:
     """Return for each sentence the probabilities of the tags at its words, float32 (words, K), in the order given.
+
+    A pair counts as one word.
 
     Batches hold `batch_size` windows of similar length. `precision`: "bf16" computes in autocast, as a training does.
     The tagger is in evaluation mode meanwhile, and as it was afterwards.
     """
     windows = tagger.windows(sentences, max_tokens)
-    answers = [np.empty((len(sentence.words), len(tagger.tags)), np.float32) for sentence in sentences]
+    ends = {window.sentence: window.start + len(window.slots) for window in windows}  # of its last window
+    answers = [np.empty((ends[number], len(tagger.tags)), np.float32) for number in range(len(sentences))]
     with _predicting(tagger, precision):
         for chosen, batch in _batches(tagger, windows, batch_size):
             scores = tagger.answer(batch.input_ids, batch.attention_mask, batch.slots).softmax(-1).cpu().numpy()

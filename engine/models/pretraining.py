@@ -23,7 +23,8 @@ from engine.data.sentences import Sentence
 from engine.errors import ModelError
 from engine.models.encoder import at
 from engine.models.load import load_model, model_type
-from engine.models.mt5 import head_scale, sentinel_ids, slot_states
+from engine.models.mt5 import head_scale, slot_states
+from engine.models.speller import sentinel_ids
 from engine.models.tagger import T5_TYPES, freeze_bottom, save_model
 from engine.models.windows import Subwords, Window, make_windows, special_ids
 

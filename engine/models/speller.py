@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Sequence
+from itertools import count, takewhile
 
 from transformers import PreTrainedTokenizerBase
 
 from engine.errors import ModelError
-from engine.models.mt5 import sentinel_ids
-from engine.models.tiny import CAPITAL
 from engine.models.windows import Subwords
+
+SENTINEL = "▁<extra_id_{}>"  # as mT5's vocabulary holds it; without the mark it may be unknown
+CAPITAL = "▁⇧"  # in the tiny model's, stands before the lower-case form of a capital letter: "Ada" is read as "⇧ ada"
 
 
 class Speller:
@@ -56,3 +58,19 @@ class Speller:
     def _plain(self, ids: Sequence[int]) -> str:
         text = self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False) if ids else ""
         return re.sub(rf"{CAPITAL.removeprefix('▁')} ?(.)", lambda found: found[1].upper(), text)
+
+
+def sentinel_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the ids of <extra_id_0>, <extra_id_1>, ..., as many as the vocabulary has (100 in mT5).
+
+    They are looked up, for mT5 numbers them downward and other vocabularies upward. Raises ModelError for none.
+    """
+    vocabulary = tokenizer.get_vocab()
+    names = (SENTINEL.format(number) for number in count())
+    found = takewhile(lambda i: i is not None, (vocabulary.get(n, vocabulary.get(n.removeprefix("▁"))) for n in names))
+    if not (ids := list(found)):
+        raise ModelError(
+            f"the vocabulary of {tokenizer.name_or_path!r} has no sentinel {SENTINEL.format(0)!r}, which the forms "
+            "'slots' and 'sentinel' put before each word. Use a T5 or mT5 checkpoint, or the form 'encoder'."
+        )
+    return ids

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from itertools import chain
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from engine.data.examples import Pair
 from engine.data.sentences import Sentence
 from engine.errors import ModelError
 from engine.models.vocabulary import CompactEmbedding
@@ -56,12 +57,13 @@ class Tagger(nn.Module):
         """The model's embeddings."""
         return self.model.get_input_embeddings()
 
-    def windows(self, sentences: Sequence[Sentence], max_tokens: int) -> list[Window]:
-        """Return the windows of the sentences, in order, of at most `max_tokens` ids each; add their pieces' rows.
+    def windows(self, sentences: Sequence[Any], max_tokens: int) -> list[Window]:
+        """Return the windows of sentences, pairs or questions, in order, of at most `max_tokens` ids each; add their pieces' rows.
 
         To be called before the optimizer is made, for the embeddings may grow.
         """
-        windows = self._windows(sentences, max_tokens)
+        make = self._pairs if sentences and isinstance(sentences[0], Pair) else self._windows
+        windows = make(sentences, max_tokens)
         self.cover(torch.tensor(list(chain.from_iterable(window.input_ids for window in windows))))
         return windows
 
@@ -70,6 +72,10 @@ class Tagger(nn.Module):
         self.vocabulary.cover(ids)
 
     def _windows(self, sentences: Sequence[Sentence], max_tokens: int) -> list[Window]:
+        raise NotImplementedError
+
+    def _pairs(self, pairs: Sequence[Pair], max_tokens: int) -> list[Window]:
+        """The windows of pairs, each with one slot, in the forms that serve NLI."""
         raise NotImplementedError
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, slots: Tensor) -> Tensor:
@@ -81,7 +87,7 @@ class Tagger(nn.Module):
         return self(input_ids, attention_mask, slots)
 
     def examples(
-        self, sentences: Sequence[Sentence], labels: Sequence[Sequence[int] | np.ndarray], max_tokens: int
+        self, sentences: Sequence[Any], labels: Sequence[Sequence[int] | np.ndarray], max_tokens: int
     ) -> tuple[Sequence[Window], Sequence[Sequence[int] | np.ndarray]]:
         """Return the windows for training, and for each what its slots ask for.
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from engine.models.mt5 import encode, head_scale, sentinel_ids, slot_states
-from engine.models.speller import Speller
+from engine.models.mt5 import encode, head_scale, slot_states
+from engine.models.speller import Speller, sentinel_ids
 from engine.models.tagger import Tagger
 from engine.models.vocabulary import CompactEmbedding
 from engine.models.windows import Window

@@ -18,9 +18,8 @@ from sentencepiece import SentencePieceTrainer, sentencepiece_model_pb2
 from transformers import MT5Config, MT5ForConditionalGeneration
 
 from engine.data.sentences import Sentence
-from engine.models.mt5 import SENTINEL
+from engine.models.speller import CAPITAL, SENTINEL
 
-CAPITAL = "▁⇧"  # stands before the lower-case form of a capital letter: "Ada" is read as "⇧ ada"
 TYPES = ("DATE", "LOC", "MISC", "ORG", "PER")
 TAG_PIECES = ("<O>", *(f"<{mark}-{kind}>" for kind in TYPES for mark in "BI"))
 SENTINELS = 100

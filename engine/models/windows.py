@@ -20,13 +20,14 @@ class Window:
 
     `sentence`: index among the sentences given. `start`: index of its first word in that sentence. `slots`: one entry
     a word. Slots and sentinel forms: the id of the sentinel before it. Encoder form: the position of its first subword
-    in `input_ids`.
+    in `input_ids`. `cut`: whether text was left out, which happens to pairs and questions, never to sentences.
     """
 
     sentence: int
     start: int
     input_ids: list[int]
     slots: list[int]
+    cut: bool = False
 
 
 class Subwords:

@@ -40,6 +40,13 @@ class Split(Part):
     task: ClassVar[str] = "ner"
 
 
+@dataclass(frozen=True)
+class TaskSplit(Split):
+    """One split of a dataset of another task than NER, which has no entity types."""
+
+    task: str = "nli"
+
+
 @dataclass(frozen=True, slots=True)
 class PretrainRecipe:
     """Text of several languages -> a base model. `base`: a checkpoint, or the fingerprint of another pretrain step."""

@@ -27,9 +27,11 @@ ADAPTED = ("adapted-sources", "adapted-target", "adapted-both")
 # By translation: of labeled source text to train on, or of the test text. Each alone, or followed by a projection's name.
 PROTOCOLS = ("translate-train", "translate-test")
 METHODS = ("direct", *ADAPTED, *STUDENTS, *PROTOCOLS, "in-language")
-FORMS = ("slots", "sentinel", "spans", "encoder")
-WRITTEN = ("spans",)  # forms whose answer is text, and no distribution that a student could learn from
-TASKS = ("ner",)
+FORMS = ("slots", "sentinel", "spans", "encoder", "text")
+WRITTEN = ("spans", "text")  # forms whose answer is text, and no distribution that a student could learn from
+TASKS = ("ner", "nli", "qa")
+FORMS_OF = {"ner": ("slots", "sentinel", "spans", "encoder"), "nli": ("slots", "encoder"), "qa": ("text",)}
+METHODS_OF = {"ner": METHODS, "nli": ("direct", "teacher-student", "multi-teacher", "in-language"), "qa": ("direct", "in-language")}
 FAMILIES = ("mt5", "encoder", "tiny")
 POOLS = ("train", "text")
 PERTURBATIONS = ("none", "names", "context", "both", "mask", "random")  # and those with a language:
@@ -80,6 +82,8 @@ class Study:
     `pool`: the unlabeled text, "train" (the target's train split without its labels) or "text" (general text).
     `measures`: on the languages, of MEASURES, or "all".
     `types`: the entity types scored; `dropped_types`: types read as O; any other is an error.
+    `task`: "ner", "nli" (pairs of sentences, three labels) or "qa" (questions, answered from a context); `FORMS_OF` and
+    `METHODS_OF` say what serves each.
 
     Raises StudyError where a value is unknown, an axis is empty or holds a duplicate.
     """
@@ -119,16 +123,19 @@ class Study:
         for method in self.methods:
             known = protocol(method)[0] or method
             one_of("methods", known, METHODS)
-            require(
-                known not in PROTOCOLS or self.task == "ner",
-                f"methods={method} with task={self.task}: it projects the entities of sentences, which only the task ner has.",
-            )
+            one_of("methods", known, METHODS_OF[self.task], why=f" with task={self.task}")
         for form in self.form:
             one_of("form", form, FORMS)
+            one_of("form", form, FORMS_OF[self.task], why=f" with task={self.task}")
         object.__setattr__(self, "measures", _axis("measures", self.measures))
         for measure in self.measures:
             one_of("measures", measure, (*MEASURES, "all"))
         require("all" not in self.measures or len(self.measures) == 1, f"measures={self.measures}: 'all' stands alone")
+        if self.task != "ner":
+            require(not self.measures, f"measures={','.join(self.measures)} with task={self.task}: they are of NER alone. Leave them out")
+            one_of("pool", self.pool, ("train",), why=f" with task={self.task}")
+            for perturbation in self.perturbations:
+                one_of("perturbations", perturbation, ("none",), why=f" with task={self.task}")
         for perturbation in self.perturbations:
             swap, _, code = perturbation.partition(":")
             if code:

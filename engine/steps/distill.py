@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.data.corpora import read_pool
 from engine.data.sampling import subset
 from engine.models.load import new_tagger
 from engine.models.saved import save_tagger
@@ -18,6 +17,7 @@ from engine.steps.base import start
 from engine.steps.figures import of_training
 from engine.steps.label import read_labels
 from engine.steps.similarity import teacher_weights
+from engine.steps.tasks import read_unlabeled
 from engine.train.loop import Backend
 from engine.train.losses import kl, mse
 from engine.train.tagging import fit, trained
@@ -29,7 +29,7 @@ def run(
     recipe: DistillRecipe, inputs: Mapping[str, Path], out: Path, site: Site, backend: Backend
 ) -> dict[str, Any]:
     """Train a student that starts from the base, as its teacher did: from the teacher itself it had nothing to learn."""
-    sentences = subset(read_pool(recipe.pool, site.data), recipe.volume, recipe.seed)
+    sentences = subset(read_unlabeled(recipe.pool, site.data), recipe.volume, recipe.seed)
     number = len(recipe.labels)
     (tags, *_), answers = zip(*(read_labels(inputs[f"labels {i}"], recipe.volume) for i in range(number)), strict=True)
     labels = mixture(answers, teacher_weights(recipe, number, inputs))

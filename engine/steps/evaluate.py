@@ -10,15 +10,15 @@ from typing import Any
 from engine.data.corpora import read_split
 from engine.data.perturb import perturb
 from engine.data.sampling import subset
-from engine.data.sentences import Sentence
 from engine.models.predict import probabilities, write
 from engine.models.saved import load_tagger
 from engine.models.similarity import mixture
 from engine.models.text2text import Text2Text
 from engine.spec import EvaluateRecipe, Site, Split
 from engine.steps.base import start
+from engine.steps.figures import of_cut
 from engine.steps.similarity import teacher_weights
-from engine.steps.tasks import TASKS
+from engine.steps.tasks import TASKS, read
 from engine.train.loop import Backend
 
 COUNTS = "counts.parquet"
@@ -30,8 +30,8 @@ def run(
 ) -> dict[str, Any]:
     """Write counts.parquet (one row a type and ALL) and sentences.parquet (for a paired bootstrap without a rerun)."""
     examples, exposure = _test(recipe, site)
-    answers = _answers(recipe, examples, inputs, site, backend)
-    return write_scores(examples, answers, recipe.data, out) | {"exposure": exposure}
+    answers, cut = _answers(recipe, examples, inputs, site, backend)
+    return write_scores(examples, answers, recipe.data, out) | {"exposure": exposure} | cut
 
 
 def write_scores(examples: Sequence[Any], answers: Sequence[Any], data: Split, out: Path) -> dict[str, Any]:
@@ -44,21 +44,23 @@ def write_scores(examples: Sequence[Any], answers: Sequence[Any], data: Split, o
 
 def _answers(
     recipe: EvaluateRecipe, examples: Sequence[Any], inputs: Mapping[str, Path], site: Site, backend: Backend
-) -> Sequence[Any]:
-    """What a model answers, or several together by the mean of their probabilities."""
+) -> tuple[Sequence[Any], dict[str, Any]]:
+    """What a model answers, or several together by the mean of their probabilities; and the share of inputs that were cut."""
     answers = []
     for number in range(len(recipe.models)):
         tagger = load_tagger(inputs[f"model {number}"], start(recipe.base, inputs, site)).to(backend.device)
         if isinstance(tagger, Text2Text):  # alone: what is written has no mean
-            return tagger.answers(examples, *write(tagger, examples, recipe.max_tokens, 64, recipe.precision))
+            written = write(tagger, examples, recipe.max_tokens, 64, recipe.precision)
+            return tagger.answers(examples, *written), of_cut(recipe.data.task, tagger, examples, recipe.max_tokens)
         answers.append(probabilities(tagger, examples, recipe.max_tokens, 64, recipe.precision))
     mean = mixture(answers, teacher_weights(recipe, len(answers), inputs))
-    return TASKS[recipe.data.task].decoded(mean, tagger.tags)
+    cut = of_cut(recipe.data.task, tagger, examples, recipe.max_tokens)
+    return TASKS[recipe.data.task].decoded(mean, tagger.tags), cut
 
 
-def _test(recipe: EvaluateRecipe, site: Site) -> tuple[list[Sentence], float | None]:
+def _test(recipe: EvaluateRecipe, site: Site) -> tuple[list[Any], float | None]:
     """The test sentences, and the share of their entities that a perturbation edited."""
-    sentences, perturbation = read_split(recipe.data, site.data), recipe.perturbation
+    sentences, perturbation = read(recipe.data, site.data), recipe.perturbation
     if perturbation is None:
         return sentences, None
     train, other = [], [s for split in perturbation.other for s in read_split(split, site.data)]

@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.data.corpora import read_split
 from engine.data.sampling import subset
 from engine.models.saved import load_tagger, save_tagger
 from engine.models.tagger import Tagger
 from engine.spec import FewshotRecipe, Site
 from engine.steps.base import start
 from engine.steps.figures import of_training
-from engine.steps.tasks import TASKS
+from engine.steps.tasks import TASKS, read
 from engine.train.loop import Backend
 from engine.train.losses import cross_entropy
 from engine.train.tagging import fit, trained
@@ -21,7 +20,7 @@ def run(
     recipe: FewshotRecipe, inputs: Mapping[str, Path], out: Path, site: Site, backend: Backend
 ) -> dict[str, Any]:
     """Train the tagger on the gold tags of the subset. Subsets are nested: more shots add to fewer."""
-    sentences = subset(read_split(recipe.data, site.data), recipe.shots, recipe.seed)
+    sentences = subset(read(recipe.data, site.data), recipe.shots, recipe.seed)
     checkpoint = start(recipe.base, inputs, site)
 
     def before() -> Tagger:

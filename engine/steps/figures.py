@@ -1,8 +1,18 @@
 """The figures of a training that a step's record keeps, under the names of the results table."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from engine.models.tagger import Tagger
 from engine.train.loop import TrainingLog
+
+
+def of_cut(task: str, tagger: Tagger, examples: Sequence[Any], max_tokens: int) -> dict[str, Any]:
+    """The share of inputs that lost text, in tasks where that happens: a sentence never does, it is windowed."""
+    if task == "ner":
+        return {}
+    windows = tagger.windows(examples, max_tokens)
+    return {"truncated": sum(window.cut for window in windows) / len(windows)}
 
 
 def of_training(log: TrainingLog) -> dict[str, Any]:

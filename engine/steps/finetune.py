@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.data.corpora import read_split
 from engine.data.sampling import subset, tempered
 from engine.data.sentences import Sentence
 from engine.models.load import new_tagger
@@ -12,9 +11,9 @@ from engine.models.saved import save_tagger
 from engine.models.tagger import Tagger
 from engine.spec import FinetuneRecipe, Projected, Site
 from engine.steps.base import start
-from engine.steps.figures import of_training
+from engine.steps.figures import of_cut, of_training
 from engine.steps.project import read_projected
-from engine.steps.tasks import TASKS
+from engine.steps.tasks import TASKS, read
 from engine.train.loop import Backend
 from engine.train.losses import cross_entropy
 from engine.train.tagging import fit, trained
@@ -42,12 +41,12 @@ def run(
     )
     if whole := trained(tagger, untrained, backend):
         save_tagger(whole, out)
-    return of_training(log)
+    return of_training(log) | of_cut(about.task, tagger, sentences, recipe.training.max_tokens)
 
 
-def _labeled(recipe: FinetuneRecipe, site: Site) -> list[Sentence]:
-    """The sentences of all languages, pooled as `tempered` takes them."""
-    languages = [read_split(split, site.data) for split in recipe.data]
+def _labeled(recipe: FinetuneRecipe, site: Site) -> list[Any]:
+    """The examples of all languages, pooled as `tempered` takes them."""
+    languages = [read(split, site.data) for split in recipe.data]
     drawn = tempered(languages, recipe.alpha, recipe.seed)
     return [sentences[i] for sentences, chosen in zip(languages, drawn, strict=True) for i in chosen]
 

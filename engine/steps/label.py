@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from engine.data.corpora import read_pool
 from engine.data.sampling import subset
 from engine.models.predict import probabilities
 from engine.models.saved import load_tagger
 from engine.spec import LabelRecipe, Site
 from engine.steps.base import start
+from engine.steps.tasks import read_unlabeled
 from engine.train.loop import Backend
 
 FILE = "labels.npz"
@@ -25,7 +25,7 @@ def run(
     recipe: LabelRecipe, inputs: Mapping[str, Path], out: Path, site: Site, backend: Backend
 ) -> dict[str, Any]:
     """Write float16 probabilities (words of all sentences, K), each sentence's first row, in the subset's order, and the tags."""
-    chosen = subset(read_pool(recipe.pool, site.data), recipe.volume, recipe.seed)
+    chosen = subset(read_unlabeled(recipe.pool, site.data), recipe.volume, recipe.seed)
     tagger = load_tagger(inputs["teacher"], start(recipe.base, inputs, site)).to(backend.device)
     answers = probabilities(tagger, chosen, recipe.max_tokens, 64, recipe.precision)
     starts = np.cumsum([0, *(len(answer) for answer in answers)])

@@ -6,10 +6,13 @@ from typing import Any
 
 import polars as pl
 
+from engine.data.corpora import pool_version, read_pool, read_split, require_same
+from engine.data.example_corpora import open_task_dataset, pool_examples, read_examples
+from engine.data.examples import Pair, Question
 from engine.data.sentences import Sentence
 from engine.models.predict import decode
-from engine.spec import Split
-from engine.tasks import ner
+from engine.spec import Split, TaskSplit
+from engine.tasks import ner, nli, qa
 from engine.tasks.ner import ALL
 from engine.tasks.spans import Tagged, named, position_free
 from engine.train.tagging import tag_ids
@@ -69,6 +72,52 @@ def _single(counts: Sequence[tuple[float, float, float]]) -> pl.DataFrame:
     return table.with_row_index("sentence").cast({"sentence": pl.Int64})
 
 
+def _labeled(probabilities: Sequence[Any], labels: Sequence[str]) -> list[str]:
+    return [label for (label,) in decode(probabilities, labels)]
+
+
+def _of_labels(pairs: Sequence[Pair], answers: Sequence[str], types: Sequence[str]) -> Scores:
+    """Counts per label; the F1 of all is the accuracy. One label for every pair is a collapse, whatever it scores."""
+    gold = [pair.label or "" for pair in pairs]
+    rows = [(label, *counts) for label, counts in nli.count(gold, answers).items()]
+    single = [(1, 0, 0) if right == answer else (0, 1, 1) for right, answer in zip(gold, answers, strict=True)]
+    return Scores(
+        pl.DataFrame(rows, schema=["entity_type", "tp", "fp", "fn"], orient="row"),
+        _single(single).with_columns(predicted=pl.Series(answers)),
+        {"collapsed": len(set(answers)) == 1},
+    )
+
+
+def _of_answers(questions: Sequence[Question], answers: Sequence[str], types: Sequence[str]) -> Scores:
+    """SQuAD's F1 and exact match. Fractions of counts whose F1 is a question's own let a bootstrap go as with tags."""
+    each = qa.scores(questions, answers)
+    mean = qa.mean(each)
+    return Scores(
+        pl.DataFrame({"entity_type": [ALL], "f1": [mean.f1], "exact_match": [mean.exact]}),
+        _single([(score.f1, 1 - score.f1, 1 - score.f1) for score in each]).with_columns(
+            exact_match=pl.Series([score.exact for score in each]), predicted=pl.Series(answers)
+        ),
+    )
+
+
+def read(split: Split, data: str | None) -> list[Any]:
+    """The examples that a recipe names, labeled. DataError where they are no longer those that were planned."""
+    return read_examples(split.task, split, data) if isinstance(split, TaskSplit) else read_split(split, data)
+
+
+def read_unlabeled(split: Split, data: str | None) -> list[Any]:
+    """The pool that a recipe names: a split without its labels and without what its language is tested on."""
+    if not isinstance(split, TaskSplit):
+        return read_pool(split, data)
+    dataset = open_task_dataset(split.task, split.dataset, data)
+    require_same(split, pool_version(dataset, split.language, split.split))
+    return pool_examples(dataset, split.language, split.split)
+
+
 TASKS = {
     "ner": Task(lambda split: ner.tag_set(split.types), tag_ids, _tagged, _of_tags),
+    "nli": Task(
+        lambda split: nli.LABELS, lambda pairs, labels: [[labels.index(pair.label)] for pair in pairs], _labeled, _of_labels
+    ),
+    "qa": Task(lambda split: (), lambda questions, labels: list(map(qa.target, questions)), lambda *_: [], _of_answers),
 }
