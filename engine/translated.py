@@ -161,15 +161,13 @@ class Translations:
 
     def _check_volume(self, cell: "Cell") -> None:
         sizes = [self._size(source, cell.target) for source in cell.sources]
-        if None not in sizes and cell.volume > sum(filter(None, sizes)):
-            what = f"parallel corpus {self.translator!r} has {sum(filter(None, sizes))} pairs of" if self.corpus else (
-                f"train splits of {'+'.join(cell.sources)} have {sum(filter(None, sizes))} sentences for"
-            )  # fmt: skip
-            left_out = " (those of dev and test left out)" if self.corpus else ""
-            raise DataError(
-                f"volume {cell.volume} is larger than what is translated: the {what} {'+'.join(cell.sources)} and {cell.target}"
-                f"{left_out}. Lower the volume."
-            )
+        if None in sizes or cell.volume <= sum(filter(None, sizes)):
+            return
+        sources, size = "+".join(cell.sources), sum(filter(None, sizes))
+        there = f"the train splits of {sources} have {size} sentences"
+        if self.corpus:
+            there = f"{self.translator!r} has {size} pairs of {sources} and {cell.target} (those of dev and test text left out)"
+        raise DataError(f"volume {cell.volume} is larger than what is translated: {there}. Lower the volume.")
 
     def _size(self, source: str, target: str) -> int | None:
         """Sentences that are translated; None where only a download could tell."""

@@ -149,6 +149,20 @@ def test_a_model_translates_whatever_the_batch(nllb: str) -> None:
     assert len(beam) == len(texts) and one([], "eng", "swa") == []
 
 
+def test_a_split_is_translated_by_a_model(nllb: str, tmp_path: Path) -> None:
+    """The step, as a worker runs it: the model is found by the name that the recipe has, whatever its folder."""
+    train = tmp_path / "ner" / "news" / "eng" / "train.conll"
+    train.parent.mkdir(parents=True)
+    train.write_text("a\tB-PER\ncab\tI-PER\n\nfed\tO\nbad\tO\n", "utf-8")
+    dataset = open_dataset("news", str(tmp_path), TYPES, ())
+    split = Split("news", "eng", "train", dataset.version("eng", "train"), TYPES)
+    recipe = TranslateRecipe(Checkpoint("letters", "1"), split, "hau", Translation(beams=2, max_tokens=16), None)
+    translate.run(recipe, {}, tmp_path, Site(data=str(tmp_path), models={"letters": nllb}), CPU)
+    found = translate.read_translations(tmp_path)
+    assert [pair.original for pair in found] == dataset.sentences("eng", "train")
+    assert all(pair.translation and pair.alignment is None for pair in found)
+
+
 def test_a_language_that_the_model_lacks(nllb: str) -> None:
     model = Nllb(nllb, Translation(), torch.device("cpu"))
     with pytest.raises(ModelError, match="no token yor_Latn for yor.*facebook/nllb-200-distilled-600M"):

@@ -52,7 +52,7 @@ def _translator(recipe: TranslateRecipe, site: Site, backend: Backend) -> Transl
         return LookUp(corpus)
     from engine.models.translate import Nllb  # the look-ups do without
 
-    return Nllb(start(recipe.translator, {}, site), recipe.generation, backend.device)
+    return Nllb(start(recipe.translator, {}, site), recipe.settings, backend.device)
 
 
 def _of_corpus(recipe: TranslateRecipe, site: Site) -> list[Translated]:
