@@ -1,6 +1,6 @@
 """The command line `python -m engine.study FILE`: load, plan, run, report to the terminal. Nothing else lives here.
 
-Exit codes: 0 all done, 1 some cells failed, 2 the request was wrong, 130 stopped with Ctrl-C.
+Exit codes: 0 all done, 1 some cells failed, 2 the request was wrong, 3 a fault of the engine, 130 stopped with Ctrl-C.
 """
 
 import argparse
@@ -48,6 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
         return _say(f"error: {error}", 2)
     except KeyboardInterrupt:
         return _say("stopped. What is done is kept: the same command goes on from there.", 130)
+    except Exception as error:  # noqa: BLE001, the last who could say something of it
+        told = f"error: {type(error).__name__}: {error}\nThis is a fault of the engine, which did not foresee it. What is done is kept: the same command "
+        return _say(f"{told}goes on from there. Please report what follows.\n\n{traceback.format_exc()}", 3)
 
 
 def _say(text: str, code: int) -> int:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from engine.fingerprint import Part
-from engine.spec.checks import one_of, require
+from engine.spec.checks import one_of, require, typed
 
 ALIGNERS = ("embedding", "eflomal", "fast-align", "gold")
 EXTRACTIONS = ("argmax", "itermax", "match", "softmax")
@@ -36,6 +36,7 @@ class WordAlignment(Part):
     threshold: float = 1e-3
 
     def __post_init__(self) -> None:
+        typed(self)
         one_of("aligner", self.aligner, ALIGNERS)
         one_of("units", self.units, ("words", "subwords"))
         one_of("extraction", self.extraction, EXTRACTIONS)
@@ -81,6 +82,7 @@ class Projection(Part):
     bound: Literal["at most", "at least"] = "at most"
 
     def __post_init__(self) -> None:
+        typed(self)
         one_of("matching", self.matching, MATCHINGS)
         one_of("candidates", self.candidates, CANDIDATES)
         one_of("score", self.score, SCORES)

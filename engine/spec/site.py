@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from engine.spec.checks import one_of, require
+from engine.spec.checks import LARGEST, one_of, require, typed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,7 @@ class Resources:
     threads: int = 0
 
     def __post_init__(self) -> None:
+        typed(self)
         require(self.workers >= 1, f"workers={self.workers}: must be at least 1")
         for name in ("threads", "micro_batch"):
             require(getattr(self, name) >= 0, f"{name}={getattr(self, name)}: must not be negative")
@@ -39,7 +40,7 @@ class Resources:
             self.zero_stage != 0 or self.offload is not True,
             "zero_stage=0 with offload=True: without ZeRO nothing can be offloaded; give a stage from 1 to 3, or 'auto'",
         )
-        number = not isinstance(self.gpus, str) and self.gpus >= 0
+        number = isinstance(self.gpus, int | float) and 0 <= self.gpus <= LARGEST
         require(self.gpus == "auto" or number, f"gpus={self.gpus!r}: must be 'auto', 0 or more")
         require(
             self.workers == 1 or self.gpus in ("auto", int(self.whole_gpus)),

@@ -1,13 +1,13 @@
 """A study: the question with its axes, and `Cell`, one point of its design."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from engine.errors import StudyError, did_you_mean
 from engine.languages import language
-from engine.spec.checks import one_of, require
+from engine.spec.checks import LARGEST, one_of, require, typed
 from engine.spec.site import Resources
 from engine.spec.training import Recipe
 
@@ -111,6 +111,7 @@ class Study:
     resources: Resources | None = None
 
     def __post_init__(self) -> None:
+        typed(self)
         require(
             re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", self.name) is not None,
             f"name={self.name!r}: a study's name is 1 to 64 letters, digits, '-' or '_' and begins with one of the "
@@ -127,7 +128,8 @@ class Study:
         for form in self.form:
             one_of("form", form, FORMS)
             one_of("form", form, FORMS_OF[self.task], why=f" with task={self.task}")
-        object.__setattr__(self, "measures", _axis("measures", self.measures))
+        for names in ("measures", "types", "dropped_types"):
+            object.__setattr__(self, names, _axis(names, getattr(self, names)))
         for measure in self.measures:
             one_of("measures", measure, (*MEASURES, "all"))
         require("all" not in self.measures or len(self.measures) == 1, f"measures={self.measures}: 'all' stands alone")
@@ -148,8 +150,12 @@ class Study:
         require(bool(self.types), "types is empty: name the entity types that are scored, such as LOC, ORG and PER")
         both = ", ".join(sorted({*self.types} & {*self.dropped_types}))
         require(not both, f"dropped_types has {both}, and so has types: a type is either scored or read as O")
-        for family in self.recipes or {}:
+        recipes = self.recipes or {}
+        require(isinstance(recipes, Mapping), f"recipes={recipes!r}: maps a model's family ({', '.join(FAMILIES)}) to its Recipe")
+        for family, recipe in recipes.items():
             one_of("recipes", family, FAMILIES)
+            require(isinstance(recipe, Recipe), f"recipes[{family!r}]={recipe!r}: must be a Recipe")
+        require(self.resources is None or isinstance(self.resources, Resources), f"resources={self.resources!r}: must be Resources")
         for code in {*self.targets, *(code for sources in self.sources for code in sources)}:
             language(code)
 
@@ -186,6 +192,10 @@ def _axis(name: str, values: Any) -> tuple[Any, ...]:
     """An axis as a tuple of its values: text becomes numbers or sorted source sets where the axis has those."""
     if isinstance(values, str | int):
         values = (values,)
+    require(
+        isinstance(values, Iterable) and not isinstance(values, bytes | Mapping),
+        f"axis {name}={values!r}: takes one value or several, as in {name}=(A, B)",
+    )
     values = tuple(values)
     if name in ("volumes", "shots", "seeds"):
         values = tuple(_whole_number(name, value) for value in values)
@@ -194,7 +204,7 @@ def _axis(name: str, values: Any) -> tuple[Any, ...]:
     else:
         require(all(isinstance(value, str) and value for value in values), f"axis {name}={values!r}: takes names")
     require(
-        bool(values) or name in ("form", "measures"),
+        bool(values) or name in ("form", "measures", "types", "dropped_types"),
         f"axis {name} is empty, so the study has no cells. Give it at least one value.",
     )
     twice = sorted({str(value) for value in values if values.count(value) > 1})
@@ -203,8 +213,8 @@ def _axis(name: str, values: Any) -> tuple[Any, ...]:
 
 
 def _source_set(value: Any) -> tuple[str, ...]:
-    codes = tuple(value.split("+")) if isinstance(value, str) else tuple(value)
-    require(all(codes) and bool(codes), f"axis sources={value!r}: a source set is one or more codes, as in eng+deu")
+    codes = tuple(value.split("+")) if isinstance(value, str) else tuple(value) if isinstance(value, tuple | list) else ()
+    require(bool(codes) and all(isinstance(code, str) and code for code in codes), f"axis sources={value!r}: a source set is one or more codes, as in eng+deu")
     require(len(set(codes)) == len(codes), f"axis sources={value!r}: a language stands twice in one source set")
     return tuple(sorted(codes))
 
@@ -214,5 +224,5 @@ def _whole_number(name: str, value: Any) -> int:
         number = int(str(value))
     except ValueError:
         raise StudyError(f"axis {name}={value!r}: takes whole numbers") from None
-    require(number >= 0, f"axis {name}={value!r}: must not be negative")
+    require(0 <= number <= LARGEST, f"axis {name}={value!r}: must be from 0 to {LARGEST}")
     return number

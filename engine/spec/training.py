@@ -6,7 +6,7 @@ from typing import Literal
 
 from engine.fingerprint import Part
 from engine.languages import language
-from engine.spec.checks import one_of, require
+from engine.spec.checks import one_of, require, typed
 from engine.spec.projection import MATCHINGS, Projection
 
 
@@ -36,6 +36,7 @@ class Training(Part):
     similar_lengths: int = 1
 
     def __post_init__(self) -> None:
+        typed(self)
         for name in ("steps", "batch_size", "max_tokens", "similar_lengths"):
             require(getattr(self, name) >= 1, f"{name}={getattr(self, name)}: must be at least 1")
         require(self.learning_rate > 0, f"learning_rate={self.learning_rate}: must be above 0")
@@ -106,6 +107,7 @@ class Similarity(Part):
     sentences: int = 2_000
 
     def __post_init__(self) -> None:
+        typed(self)
         for name in ("rank", "epochs", "batch_size", "sentences"):
             require(getattr(self, name) >= 1, f"{name}={getattr(self, name)}: must be at least 1")
         require(self.learning_rate > 0, f"learning_rate={self.learning_rate}: must be above 0")
@@ -121,6 +123,7 @@ class Translation(Part):
     precision: Literal["fp32", "bf16"] = "fp32"
 
     def __post_init__(self) -> None:
+        typed(self)
         for name in ("beams", "max_tokens"):
             require(getattr(self, name) >= 1, f"{name}={getattr(self, name)}: must be at least 1")
         one_of("precision", self.precision, ("fp32", "bf16"))
@@ -150,6 +153,7 @@ class Recipe:
     projections: Mapping[str, Projection] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        typed(self)
         named = self.pretrain is None or bool(self.pretrain.languages)
         require(named, "pretrain.languages is empty: name those whose text is pretrained on")
         of_cells = self.adapt is None or not self.adapt.languages
