@@ -33,8 +33,3 @@ def as_matrix(alignment: Iterable[tuple[int, int]] | np.ndarray, source: int, ta
 def as_pairs(matrix: np.ndarray) -> Alignment:
     """Return the pairs of words, in order, at which a matrix (source, target) is not 0."""
     return tuple(map(tuple, np.argwhere(matrix).tolist()))
-
-
-def swapped(alignment: Iterable[tuple[int, int]]) -> Alignment:
-    """Return the alignment with source and target in each other's place."""
-    return tuple(sorted((j, i) for i, j in alignment))
