@@ -101,6 +101,11 @@ def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> N
         StatisticalAligner("eflomal")
 
 
+def test_gold_alignment_is_not_computed() -> None:
+    with pytest.raises(StudyError, match="aligner='gold' is looked up with the translation"):
+        new_aligner(WordAlignment(aligner="gold"))
+
+
 @pytest.mark.parametrize(
     ("values", "says"),
     [

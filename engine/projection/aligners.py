@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from engine.data.sentences import Sentence
+from engine.errors import StudyError
 from engine.models.embed import Embedder
 from engine.projection.alignment import Alignment, as_pairs
 from engine.projection.extract import argmax, both_ways, itermax, match
@@ -32,12 +33,14 @@ def new_aligner(
 ) -> Aligner:
     """Return the aligner that the settings ask for.
 
-    `checkpoint`: the folder or hub id of the encoder, for aligner "embedding"; "gold" is no aligner but looked up
-    (`engine.data.sandbox.translations`). Raises StudyError where the aligner's package is not installed, ModelError where the
-    checkpoint cannot be had or has no such layer.
+    `checkpoint`: the folder or hub id of the encoder, for aligner "embedding", where the settings name none. Raises
+    StudyError where the aligner's package is not installed, and for "gold", which is looked up; ModelError where the
+    checkpoint cannot be had.
     """
+    if settings.aligner == "gold":
+        raise StudyError("aligner='gold' is looked up with the translation (engine.data.sandbox.translations), not computed.")
     if settings.aligner == "embedding":
-        embedder = Embedder(checkpoint or settings.checkpoint, max_tokens, precision, torch.device(device))
+        embedder = Embedder(settings.checkpoint or checkpoint, max_tokens, precision, torch.device(device))
         return EmbeddingAligner(embedder, settings)
     return StatisticalAligner(settings.aligner)
 

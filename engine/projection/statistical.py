@@ -10,6 +10,7 @@ from typing import Any
 from engine.errors import StudyError
 from engine.projection.alignment import Alignment, as_pairs
 
+MODELS = {"eflomal": "EflomalAlignmentModel", "fast-align": "FastAlignModel"}
 ITERATIONS = 5  # of fast_align, as its authors' default; eflomal schedules its own by the number of sentences
 SEED = 0
 
@@ -46,11 +47,9 @@ class StatisticalAligner:
         return [as_pairs(matrix.to_numpy()) for _, matrix in aligner.get_best_alignments(sources, targets)]
 
     def _trained(self, pairs: Sequence[tuple[Sequence[str], Sequence[str]]]) -> Any:
+        model = getattr(self._thot, MODELS[self.name])()
         if self.name == "eflomal":
-            model = self._thot.EflomalAlignmentModel()
             model.seed, model.deterministic = SEED, True
-        else:
-            model = self._thot.FastAlignModel()
         for source, target in pairs:
             model.add_sentence_pair(list(source), list(target))
         model.start_training()
