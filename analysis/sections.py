@@ -83,12 +83,11 @@ class Cells:
         return self.done["volume"].max() or 0
 
     def of(self, method: str) -> pl.DataFrame:
-        """The design matrix's rows of zero-shot direct transfer, or of students at the largest volume. Raises DataError for none."""
-        volume = self.largest if method == "teacher-student" else 0
-        found = self.design.frame.filter(pl.col("method") == method, pl.col("volume") == volume, pl.col("shots") == 0)
+        """The design matrix's rows of a zero-shot method, at its largest volume. Raises DataError for none."""
+        found = self.design.frame.filter(pl.col("method") == method, pl.col("shots") == 0)
         if found.is_empty():
             raise DataError(f"No cell of {method} is finished.")
-        return found
+        return found.filter(pl.col("volume") == found["volume"].max())
 
     def distances(self, frame: pl.DataFrame) -> list[str]:
         """The distances that vary between the rows. Raises DataError for none."""
@@ -97,9 +96,13 @@ class Cells:
             raise DataError("no distance varies between the pairs.")
         return names
 
-    def direct_and_students(self) -> pl.DataFrame:
-        """The rows of both, direct first."""
-        return pl.concat([self.of("direct"), self.of("teacher-student")])
+    def beside_direct(self) -> dict[str, pl.DataFrame]:
+        """For each other zero-shot method the rows of both, direct first. Raises DataError for none."""
+        methods = self.design.frame.filter(pl.col("shots") == 0)["method"].unique(maintain_order=True).to_list()
+        found = {method: pl.concat([self.of("direct"), self.of(method)]) for method in methods if method != "direct"}
+        if not found:
+            raise DataError("No cell of a method but direct transfer is finished.")
+        return found
 
 
 def section(name: str, title: str, make: Callable[[Cells], dict[str, Any]], cells: Cells) -> Section:

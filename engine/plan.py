@@ -28,7 +28,7 @@ from engine.work import MEASURING, TRAINING, Unit
 
 TOKENS_PER_SENTENCE = 40  # subwords of an average sentence in the corpora the engine was built on (10 in the sandbox)
 TEST_SENTENCES = 1_000
-TRANSLATED_SENTENCES = 10_000  # of a train split or a corpus
+TRAIN_SENTENCES, CORPUS_SENTENCES = 10_000, 2_000  # that are translated
 GPU_FLOPS = 120e12  # what one A100 sustains on such models in bf16: 38% of its 312e12
 CPU_FLOPS = 40e9  # what one CPU core sustains in fp32
 PROJECTION_SECONDS = 0.0005  # a sentence's labels carried over, on a core
@@ -148,11 +148,11 @@ def _translation_seconds(recipe: TranslateRecipe | ProjectRecipe | ScoreRecipe, 
     match recipe:
         case TranslateRecipe(settings=settings) if settings is not None:
             translator = describe_translator(recipe.translator.name)
-            sentences = TEST_SENTENCES if recipe.data.split == "test" else TRANSLATED_SENTENCES
+            sentences = TEST_SENTENCES if recipe.data.split == "test" else TRAIN_SENTENCES
             body = translator.body - translator.decoder + settings.beams * GENERATION * translator.decoder
             return 2 * body * sentences * TOKENS_PER_SENTENCE / rate
         case ProjectRecipe():
-            sentences = TEST_SENTENCES if recipe.backwards else TRANSLATED_SENTENCES
+            sentences = TEST_SENTENCES if recipe.backwards else CORPUS_SENTENCES if recipe.predicted else TRAIN_SENTENCES
             passes = 2 * (recipe.projection.alignment.aligner == "embedding") + recipe.predicted + recipe.projection.needs_tagger
             return sentences * (PROJECTION_SECONDS + passes * 2 * size.body * TOKENS_PER_SENTENCE / rate)
         case _:
