@@ -48,6 +48,11 @@ def start_ray(address: str | None, local: bool, jobs: int | None, resources: Res
             "no GPU on this machine and no cluster address. On a laptop add --local (the study's local form, on the CPU); "
             "on a cluster run from its head with --address auto."
         )
+    if address is not None and address.startswith("ray://"):
+        raise StudyError(
+            f"--address {address}: a study would end with this client's connection. Run it where the cluster is: on the head "
+            "with --address auto, or from here with `ray job submit -- python -m engine.study ... --address auto`."
+        )
     _connect(address)
     nodes = [node["Resources"] for node in _nodes()]
     fit = room(resources, nodes)

@@ -29,7 +29,7 @@ from typing import Any, Self
 
 import psutil
 
-from engine.errors import StoreError
+from engine.errors import StorageError, StoreError
 from engine.store import Store
 
 BEAT = 10.0  # seconds between two words of a run
@@ -151,6 +151,18 @@ class Leases:
             # Where the store cannot be written, the next claim says so; steps that are running need it not yet.
             with self._lock, suppress(StoreError):
                 self.store.say(self.own.name, self.own.written())
+
+
+def check_seen(store: Store) -> None:
+    """Raise StorageError on a machine that does not see the run it works for: its store is another one of the same name.
+
+    `engine.cluster` asks all nodes at the start; this is for those that come later.
+    """
+    if not store.said():
+        raise StorageError(
+            f"--out {store.address}: the node {socket.gethostname()} does not see what the driver wrote there, so it is another "
+            "folder there. Give a bucket's URL (s3://, gs://), or a folder of a file system that all nodes have at that place."
+        )
 
 
 @cache

@@ -19,7 +19,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from engine.errors import StorageError
-from engine.leases import LOOK, Leases
+from engine.leases import LOOK, Leases, check_seen
 from engine.spec import Resources, Site
 from engine.store import Store
 from engine.train.memory import CONTEXT, cells_per_device
@@ -219,6 +219,7 @@ class _Worker(tune.Trainable):
 
         torch.set_num_threads(site.resources.cpus)
         self.units, self.store, self.site = units, Store(address), site
+        self.sees_the_run = False
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         return True
@@ -239,6 +240,9 @@ class _Worker(tune.Trainable):
                 return {"made": 0, "failed": [], "error": error, "gpus": None, "done": True}
             _limit_gpu(self.config["gpus"])
         try:
+            if not self.sees_the_run:
+                check_seen(self.store)
+                self.sees_the_run = True
             outcome = run_unit(self.units[self.config["unit"]], self.store, self.site)
         except StorageError as raised:
             return {"made": 0, "failed": [], "error": str(raised), "stop": str(raised), "gpus": None, "done": True}

@@ -21,7 +21,7 @@ from engine.models.tiny import make_tiny
 from engine.spec import Resources, Training
 from engine.train.batches import Batch, updates, words_per_update
 from engine.train.deepspeed import DeepSpeedBackend
-from engine.train.distributed import run, worker_error
+from engine.train.distributed import lost, run, worker_error
 from engine.train.loop import Backend, PlainBackend, TrainingError, train
 from engine.train.losses import cross_entropy
 
@@ -41,9 +41,13 @@ def sentences() -> list[Sentence]:
 
 
 def fit(
-    tiny: Path, backend: Backend, training: Training = TRAINING, dropout: float = 0, lost: Path | None = None
-) -> dict:
-    """Train the tiny mT5. `lost`: rank 1 is killed at update 12, once; this file then says that it was."""
+    tiny: Path, backend: Backend, training: Training = TRAINING, dropout: float = 0, lost: Path | None = None,
+    with_node: bool = False,
+) -> dict:  # fmt: skip
+    """Train the tiny mT5. `lost`: rank 1 is killed at update 12, once; this file then says that it was.
+
+    `with_node`: Ray's node is killed with it, which is the process that started the worker.
+    """
     tagger = new_tagger(str(tiny), "slots", TAGS, seed=0)
     for part in tagger.modules():
         if isinstance(part, nn.Dropout):
@@ -58,7 +62,8 @@ def fit(
         for step, micro_batches in enumerate(mine):
             if lost and backend.rank == 1 and step == 12 and not lost.exists():
                 lost.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
+                for process in (*[os.getppid()] * with_node, os.getpid()):
+                    os.kill(process, signal.SIGKILL)
             yield micro_batches
 
     def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
@@ -166,3 +171,10 @@ def test_errors_of_other_kinds_keep_their_text():
     error = worker_error({0: closed, 1: KeyError("tag"), 2: closed})
     assert str(error) == "worker 0: RuntimeError: connection closed; worker 1: KeyError: 'tag'"
     assert isinstance(error, TrainingError)
+
+
+def test_a_worker_that_others_miss_was_lost_and_an_error_of_its_own_was_not():
+    missed = RuntimeError("[gloo/transport/tcp/pair.cc:537] Read error [127.0.0.1]:22934: Connection reset by peer.")
+    assert lost([missed]) and lost([missed, torch.distributed.DistBackendError("NCCL communicator was aborted")])
+    assert lost([KeyError("tag"), ray.exceptions.RayError("died")])
+    assert not lost([KeyError("tag"), missed]) and not lost([RuntimeError("shape mismatch")])

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import leases as module
-from engine.leases import EXPIRY, Leases, Run
+from engine.errors import StorageError
+from engine.leases import EXPIRY, Leases, Run, check_seen
 from engine.store import Store
 
 STEPS = [f"step-{number}" for number in range(12)]
@@ -126,6 +127,13 @@ def test_no_two_ever_have_a_step_in_any_interleaving(random: Random, number: int
             if next(one, "over") == "over":
                 going.remove(one)
     assert sum(bool(leases.own.has) for leases in runs) <= 1
+
+
+def test_a_worker_that_sees_no_run_has_another_store(store: Store, tmp_path: Path) -> None:
+    with Leases(store):
+        check_seen(store)
+        with pytest.raises(StorageError, match="another folder there"):
+            check_seen(Store(str(tmp_path / "other")))
 
 
 def _work(address: str, seed: int, log: str) -> None:

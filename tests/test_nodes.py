@@ -1,4 +1,4 @@
-"""A cluster of several nodes on this machine: its room, whether all see the store, and a study on three nodes."""
+"""A cluster of several nodes on this machine: its room, whether all see the store, a study on three nodes, lost nodes."""
 
 import os
 import shutil
@@ -8,18 +8,24 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import ray
 from ray.cluster_utils import Cluster
 from small_study import ROOT, STUDY
+from test_distributed import fit, sentences
 
 import engine
 from engine.cluster import check_nodes, start_ray
 from engine.errors import StoreError, StudyError
+from engine.models.tiny import make_tiny
 from engine.spec import Resources
 from engine.store import Store
+from engine.train.deepspeed import DeepSpeedBackend
+from engine.train.distributed import run
 
 pytestmark = pytest.mark.cluster
 DEADLINE = 200  # seconds for a node to come up
@@ -28,9 +34,17 @@ DEADLINE = 200  # seconds for a node to come up
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A head without processors and two nodes of one each."""
+    with three_nodes() as cluster:
+        yield cluster
+
+
+@contextmanager
+def three_nodes() -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT))
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'tests'}")
+        noticed_soon = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}
+        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": noticed_soon}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
         try:
             for _ in range(2):
                 cluster.add_node(num_cpus=1)
@@ -102,13 +116,67 @@ def test_a_path_that_a_node_sees_otherwise_is_refused(cluster: Cluster, tmp_path
     assert not list(tmp_path.rglob(".probe-*"))
 
 
+def small_study(folder: Path) -> Path:
+    file = folder / "small.py"
+    one = "seeds=(0,), resources=Resources(threads=1)"
+    file.write_text(STUDY.replace("seeds=(0,)", one).replace("Recipe, Study", "Recipe, Resources, Study"))
+    return file
+
+
+def on_cluster(cluster: Cluster, file: Path, out: Path) -> list[str]:
+    return [sys.executable, "-m", "engine.study", str(file), "--address", cluster.address, "--out", str(out)]
+
+
 def test_a_study_on_three_nodes(cluster: Cluster, tmp_path: Path) -> None:
-    file, out = tmp_path / "small.py", tmp_path / "out"
-    file.write_text(STUDY.replace("seeds=(0,)", "seeds=(0,), resources=Resources(threads=1)").replace("Recipe, Study", "Recipe, Resources, Study"))
-    command = [sys.executable, "-m", "engine.study", str(file), "--address", cluster.address, "--out", str(out)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=280, env=environment, check=False)
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "; 2 at once" in run.stdout
+    command = on_cluster(cluster, small_study(tmp_path), tmp_path / "out")
+    study = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=280, check=False)
+    assert study.returncode == 0, study.stdout + study.stderr
+    assert "; 2 at once" in study.stdout
+    rows = engine.results(str(tmp_path / "out")).filter(pl.col("entity_type") == "ALL")
+    assert len(rows) == 4 and (rows["status"] == "done").all()
+
+
+def train_here(payload: tuple[Path, Path | None], backend: DeepSpeedBackend) -> dict[str, Any]:
+    tiny, lost = payload
+    return fit(tiny, backend, dropout=0.3, lost=lost, with_node=True)
+
+
+def test_a_node_lost_in_a_two_worker_step_is_replaced_and_the_losses_are_equal(cluster: Cluster, tmp_path: Path) -> None:
+    make_tiny(tmp_path / "tiny", sentences(), seed=0)
+    resources = Resources(workers=2, zero_stage=2, micro_batch=3, threads=1)
+    cluster.add_node(num_cpus=1)  # a spare one
+    with connected(cluster, resources):
+        whole = run(train_here, (tmp_path / "tiny", None), resources, str(tmp_path / "whole"))
+        nodes = sum(node["Alive"] for node in ray.nodes())
+        resumed = run(train_here, (tmp_path / "tiny", tmp_path / "lost"), resources, str(tmp_path / "run"), checkpoint_every=5)
+        assert (tmp_path / "lost").exists() and sum(node["Alive"] for node in ray.nodes()) == nodes - 1
+    assert resumed["losses"] == whole["losses"] and len(whole["losses"]) == 20
+    for name, weight in whole["weights"].items():
+        np.testing.assert_array_equal(resumed["weights"][name], weight, err_msg=name)
+
+
+def test_after_the_head_was_lost_the_next_run_goes_on(tmp_path: Path) -> None:
+    file, out = small_study(tmp_path), tmp_path / "out"
+    with three_nodes() as cluster:
+        environment = os.environ | {"RAY_gcs_rpc_server_reconnect_timeout_s": "5"}  # a minute, else
+        command = on_cluster(cluster, file, out)
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
+            try:
+                end = time.monotonic() + DEADLINE
+                while not list(out.glob("artifacts/pretrain-*/step.json")):
+                    assert process.poll() is None and time.monotonic() < end, "no step was done"
+                    time.sleep(0.1)
+                cluster.head_node.kill_gcs_server()
+                cluster.head_node.kill_raylet()
+                assert process.wait(DEADLINE) != 0
+            finally:
+                process.kill()
+    done = {path: path.stat().st_mtime_ns for path in out.glob("artifacts/[!.]*/step.json")}
+    again = subprocess.run(
+        [sys.executable, "-m", "engine.study", str(file), "--local", "--out", str(out)], capture_output=True, text=True,
+        cwd=ROOT, timeout=280, check=False,
+    )  # fmt: skip
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert done and all(path.stat().st_mtime_ns == at for path, at in done.items())
     rows = engine.results(str(out)).filter(pl.col("entity_type") == "ALL")
     assert len(rows) == 4 and (rows["status"] == "done").all()

@@ -10,7 +10,7 @@ import pytest
 import ray
 
 import engine.schedule
-from engine.cluster import room, with_threads
+from engine.cluster import room, start_ray, with_threads
 from engine.errors import StudyError
 from engine.graph import Step
 from engine.schedule import Packing, run_units
@@ -130,3 +130,8 @@ def test_room_is_counted_node_by_node() -> None:
     assert room(Resources(threads=1, gpus=0.5), nodes) == 5
     assert room(Resources(threads=1, gpus=1, workers=4), nodes) == 1
     assert room(Resources(threads=4, gpus=1, workers=2), nodes) == 0
+
+
+def test_a_clients_address_is_refused_with_the_way_around() -> None:
+    with pytest.raises(StudyError, match="ray job submit"):
+        start_ray("ray://head:10001", False, None, Resources())

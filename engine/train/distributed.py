@@ -4,8 +4,9 @@ What the workers do is the caller's function; nothing here knows of models or da
 """
 
 import os
+import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def run(
         try:
             return _trainer(function, payload, resources, storage, checkpoint_every).fit().return_value
         except ray.train.WorkerGroupError as error:
-            if retries < 1 or not any(map(_is_lost, error.worker_failures.values())):
+            if retries < 1 or not lost(error.worker_failures.values()):
                 raise worker_error(error.worker_failures) from error
             retries -= 1
         except ray.train.ControllerError as error:
@@ -152,6 +153,15 @@ class RayCheckpoints:
             ray.train.report({}, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
-def _is_lost(failure: Exception) -> bool:
-    """Whether a worker was lost: Ray reports that itself, and passes the function's own errors on as they are."""
-    return type(failure).__module__.startswith("ray.")
+def lost(failures: Collection[Exception]) -> bool:
+    """Whether a worker was lost, as far as all failures tell; the function's own errors are passed on as they are.
+
+    Ray reports a lost worker itself. But where it was lost with its node, the others find their connection closed first.
+    """
+    return any(type(failure).__module__.startswith("ray.") for failure in failures) or all(map(_disconnected, failures))
+
+
+def _disconnected(failure: Exception) -> bool:
+    """Whether NCCL or gloo (whose errors are bare ones) missed another worker."""
+    gloo = isinstance(failure, RuntimeError) and re.search(r"\bgloo\b|\bby peer\b", str(failure)) is not None
+    return isinstance(failure, torch.distributed.DistError) or gloo
