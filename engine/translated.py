@@ -54,7 +54,7 @@ class Translations:
         self.study, self.recipe, self.model, self.data, self.serving = study, recipe, model, data, serving
         self.step, self.split, self.base = step, split, base
         self.translator, self.corpus = study.translator, corpus_of(study.translator, data)
-        for name in ("_translation", "_projection", "_size", "_settings"):
+        for name in ("_translation", "_projection", "_size", "_settings", "_model"):
             setattr(self, name, cache(getattr(self, name)))
 
     def student(self, cell: "Cell", teacher: "Step") -> "tuple[Step, str | None]":
@@ -66,7 +66,7 @@ class Translations:
         recipe = FinetuneRecipe(base, cell.form, data, 1.0, self.recipe.finetune, cell.seed)
         needs = (*((f"projected {number}", step.artifact) for number, step in enumerate(projected)), *base_needs)
         about = f"{cell.model}-{cell.method}-{'+'.join(cell.sources)}-{cell.target}-{cell.volume}-s{cell.seed}"
-        corpora = [f"{source}-{cell.target} {self._version(source, cell.target, 'train')}" for source in cell.sources]
+        corpora = [f"{source}-{cell.target} {self._fixed(source, cell.target, 'train').version}" for source in cell.sources]
         return self.step(recipe, about, needs), " ".join(corpora) if self.corpus else None
 
     def scored_test(self, cell: "Cell", teacher: "Step") -> "Step":
@@ -94,28 +94,24 @@ class Translations:
         return self.step(recipe, f"{name or settings.matching}-{translation.about}{labeled_by}", needs)
 
     def _translation(self, given: str, into: str, split: str) -> "Step":
-        settings = held_out = None
+        translator, settings, held_out = self._fixed(given, into, split), None, None
         if self.corpus and split == "train":  # labeled train sentences do not stand in a corpus: its own are taken
-            data = Split(self.translator, given, "text", self.corpus.version(given, into), ())
+            data = Split(self.translator, given, "text", translator.version, ())
             tested = self.serving(into)
             held_out = Split(tested.name, into, "test", pool_version(tested, into, "test"), ())
         else:
             data = self.split(given, split)
             settings = None if self.corpus or self.translator == SANDBOX else self.recipe.translation
-        translator = Checkpoint(self._translator_name(), self._version(given, into, split))
         recipe = TranslateRecipe(translator, data, into, settings, held_out)
         step = self.step(recipe, f"{Path(translator.name).name}-{given}-{into}-{split}", ())
         if self.corpus and split == "test":
             LookUp(self.corpus)(self.serving(given).sentences(given, split), given, into)
         return step
 
-    def _translator_name(self) -> str:
-        return self.translator if self.corpus or self.translator == SANDBOX else checkpoint(self.translator).name
-
-    def _version(self, given: str, into: str, split: str) -> str:
-        """What fixes the translations. Raises StudyError or DataError where the translator does not serve the languages."""
+    def _fixed(self, given: str, into: str, split: str) -> Checkpoint:
+        """The translator, and what fixes its translations. StudyError or DataError where it does not serve the languages."""
         if self.corpus:
-            return self.corpus.version(given, into)
+            return Checkpoint(self.translator, self.corpus.version(given, into))
         if self.translator == SANDBOX:
             other = {self.serving(code).name for code in (given, into)} - {SANDBOX}
             if other:
@@ -126,13 +122,18 @@ class Translations:
                 )
             from engine.data import sandbox
 
-            return sandbox.version(into, split)
+            return Checkpoint(SANDBOX, sandbox.version(into, split))
+        model = self._model()
+        flores(given), flores(into)
+        return model
+
+    def _model(self) -> Checkpoint:
+        """The translation model. Reads a folder's files whole."""
         if "/" not in self.translator and not Path(self.translator).is_dir():
             raise StudyError(
                 f"translator={self.translator!r}: there are {SANDBOX!r}, {PARALLEL!r}, '{PARALLEL}:NAME', a folder and a hub id."
             )
-        flores(given), flores(into)
-        return checkpoint(self.translator).version
+        return checkpoint(self.translator)
 
     def _settings(self, name: str) -> Projection:
         """The projection of this name, whose aligner and scores can be had. Raises StudyError where they cannot."""
