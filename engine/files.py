@@ -21,6 +21,9 @@ from engine.errors import StorageError, StoreError
 from engine.retry import retried
 
 LOCAL = fs.LocalFileSystem()
+LONGEST_NAME = 255  # bytes, on every common file system
+_UNNAMED = re.compile(r"[\x00-\x1f\x7f\\]")
+_SECRET = re.compile(r"([a-z0-9]+://)(?:[^/?]*@|.*[?&][^=]*(?:secret|token|password|access_key|signature))", re.IGNORECASE)
 
 
 class Tree:
@@ -30,6 +33,7 @@ class Tree:
     """
 
     def __init__(self, address: str) -> None:
+        refuse_secrets(str(address))
         try:
             self._fs, self.root = _filesystem(str(address))
         except (pa.ArrowException, OSError, ValueError) as error:
@@ -38,22 +42,28 @@ class Tree:
         # Absolute, for the workers' folder is another than the driver's.
         self.address = self.root if self.local else str(address).rstrip("/")
 
+    def _at(self, path: str) -> str:
+        """Where a path of the tree lies. Raises StoreError for one that would leave it, or that not every system can name."""
+        if not inside(path):
+            raise StoreError(f"{self.address}: {path!r} is no name inside of it.")
+        return f"{self.root}/{path}"
+
     def _kind(self, path: str) -> fs.FileType:
         with self._reading():
-            return retried(self._fs.get_file_info, f"{self.root}/{path}").type
+            return retried(self._fs.get_file_info, self._at(path)).type
 
     def _names(self, folder: str) -> list[str]:
         return [file.base_name for file in self._list(folder) if file.type == fs.FileType.File]
 
     def _list(self, folder: str, recursive: bool = False) -> list[fs.FileInfo]:
         with self._reading():
-            return retried(self._fs.get_file_info, fs.FileSelector(f"{self.root}/{folder}", True, recursive))
+            return retried(self._fs.get_file_info, fs.FileSelector(self._at(folder), True, recursive))
 
     def _read(self, path: str) -> bytes:
         """A file's content. FileNotFoundError where it is not there, or went away since it was listed."""
 
         def read() -> bytes:
-            with self._fs.open_input_stream(f"{self.root}/{path}") as stream:
+            with self._fs.open_input_stream(self._at(path)) as stream:
                 return stream.read()
 
         try:
@@ -67,7 +77,7 @@ class Tree:
 
     def _write(self, path: str, content: bytes | pa.Buffer) -> None:
         """Write a file that is there whole or not at all."""
-        final = f"{self.root}/{path}"
+        final = self._at(path)
         folder, _, name = final.rpartition("/")
         target = f"{folder}/{temporary(name)}" if self.local else final
 
@@ -87,27 +97,27 @@ class Tree:
 
     def _delete(self, path: str) -> None:
         with self._writing(), suppress(FileNotFoundError):
-            retried(self._fs.delete_file, f"{self.root}/{path}")
+            retried(self._fs.delete_file, self._at(path))
 
     def _make_folder(self, path: str) -> None:
         with self._writing():
-            retried(self._fs.create_dir, f"{self.root}/{path}", recursive=True)
+            retried(self._fs.create_dir, self._at(path), recursive=True)
 
     def _delete_folder(self, path: str) -> None:
         with self._writing():
-            retried(self._fs.delete_dir, f"{self.root}/{path}")
+            retried(self._fs.delete_dir, self._at(path))
 
     def _upload(self, folder: Path, path: str) -> None:
         with self._writing():
-            retried(fs.copy_files, str(folder), f"{self.root}/{path}", source_filesystem=LOCAL, destination_filesystem=self._fs)
+            retried(fs.copy_files, str(folder), self._at(path), source_filesystem=LOCAL, destination_filesystem=self._fs)
 
     def _download(self, path: str, folder: str) -> None:
         with self._reading():
-            retried(fs.copy_files, f"{self.root}/{path}", folder, source_filesystem=self._fs, destination_filesystem=LOCAL)
+            retried(fs.copy_files, self._at(path), folder, source_filesystem=self._fs, destination_filesystem=LOCAL)
 
     def _move(self, path: str, to: str) -> bool:
         """Move a file or folder to a new place. Return whether this process did; False where it is gone."""
-        kind, source, target = self._kind(path), f"{self.root}/{path}", f"{self.root}/{to}"
+        kind, source, target = self._kind(path), self._at(path), self._at(to)
         folder = kind == fs.FileType.Directory
         if kind == fs.FileType.NotFound:
             return False
@@ -156,6 +166,21 @@ class Tree:
         for path in Path(self.root).glob("*/.tmp-*") if self.local else ():
             if (ours := here.match(path.name)) and not _alive(int(ours[1])):
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def inside(path: str) -> bool:
+    """Whether a path of names with slashes between stays inside of its folder, wherever that lies."""
+    names = path.split("/")
+    return all(name not in ("", ".", "..") and len(name.encode(errors="replace")) <= LONGEST_NAME for name in names) and not _UNNAMED.search(path)
+
+
+def refuse_secrets(address: str) -> None:
+    """Raise StoreError for an address with a key or password in it, which would stand in logs, reports and processes' lists."""
+    if match := _SECRET.match(address):
+        raise StoreError(
+            f"--out {match[1]}...: the address holds a key or password, which would stand in logs and reports. Give keys in the "
+            "environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY) or in ~/.aws, on every node, or by its role."
+        )
 
 
 def temporary(name: str) -> str:

@@ -52,7 +52,10 @@ def unsealed(content: bytes) -> tuple[dict[str, Any], Files]:
     seal = record.pop("seal", None)
     if seal is not None and seal != _seal(record):
         raise ValueError(f"{RECORD} is not what was written (checksum)")
-    return record, {name: (size, digest) for name, (size, digest) in record.pop("files", {}).items()}
+    files = {name: (size, digest) for name, (size, digest) in record.pop("files", {}).items()}
+    if any(Path(name).is_absolute() or ".." in Path(name).parts for name in files):
+        raise ValueError(f"{RECORD} names files outside of its folder")
+    return record, files
 
 
 def size_fault(files: Files, sizes: Mapping[str, int]) -> str | None:

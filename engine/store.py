@@ -182,7 +182,7 @@ class Store(Tree):
         except FileNotFoundError:  # another run moved it
             return None
         if self.local:
-            return size_fault(files, sizes_in(Path(self.root, "artifacts", artifact), files))
+            return size_fault(files, sizes_in(Path(self._at(f"artifacts/{artifact}")), files))
         folder = f"artifacts/{artifact}"
         there = {file.path.partition(f"{folder}/")[2]: file.size for file in self._list(folder, recursive=True)}
         return size_fault(files, there)
@@ -195,7 +195,7 @@ class Store(Tree):
         not what was written; with `quarantine`, which a run of the study asks for, the artifact is moved there.
         """
         copy = None if self.local else _local_copy(self, artifact)
-        folder = Path(copy.name) if copy else Path(self.root, "artifacts", artifact)
+        folder = Path(copy.name) if copy else Path(self._at(f"artifacts/{artifact}"))
         if fault := copy.fault if copy else folder_fault(folder):
             _local_copy.cache_clear()  # what is made anew has the same name
             moved = self.quarantine(f"artifacts/{artifact}", fault) if quarantine else None
@@ -206,6 +206,7 @@ class Store(Tree):
     @contextmanager
     def scratch(self, artifact: str) -> Iterator[Path]:
         """Give an empty local folder to build the artifact in; `publish` moves it in, else it is removed."""
+        self._at(f"artifacts/{artifact}")
         parent = f"{self.root}/artifacts" if self.local else tempfile.gettempdir()
         folder = Path(parent, temporary(artifact))
         with self._writing():
@@ -251,7 +252,7 @@ class Store(Tree):
 
     def publish(self, artifact: str, folder: Path, record: Mapping[str, Any]) -> None:
         """Make the files of a scratch folder the artifact, with `record` as its step.json. First one wins."""
-        content = sealed(record, folder)
+        target, content = self._at(f"artifacts/{artifact}"), sealed(record, folder)
         if not self.local:
             self._upload(folder, f"artifacts/{artifact}")
             self._write(f"artifacts/{artifact}/step.json", content)
@@ -260,7 +261,7 @@ class Store(Tree):
             (folder / "step.json").write_bytes(content)
         for last_try in (False, True):
             try:
-                os.rename(folder, f"{self.root}/artifacts/{artifact}")
+                os.rename(folder, target)
             except OSError:
                 if self.has(artifact):
                     return
@@ -416,7 +417,7 @@ class Store(Tree):
     def _cells(self, name: str) -> list[Rows] | str:
         """The cells of a part, by its end; or what is wrong with it."""
         try:
-            with self._fs.open_input_file(f"{self.root}/results/{name}") as source, pq.ParquetFile(source) as file:
+            with self._fs.open_input_file(self._at(f"results/{name}")) as source, pq.ParquetFile(source) as file:
                 return [rows for rows, _ in cells_of(name, file)]
         except FileNotFoundError:
             raise

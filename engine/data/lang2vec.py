@@ -20,6 +20,6 @@ def folder() -> Path:
 
 def load(file: str) -> tuple[list[str], dict[str, int], np.ndarray]:
     """Return feature names, the row of each language, and (languages, features). Raises DataError as `folder`."""
-    with np.load(folder() / file) as arrays:
+    with np.load(folder() / file, allow_pickle=False) as arrays:
         rows = {code: row for row, code in enumerate(arrays["langs"].tolist())}
         return arrays["feats"].tolist(), rows, arrays["data"][:, :, 0]

@@ -113,9 +113,9 @@ class Study:
     def __post_init__(self) -> None:
         typed(self)
         require(
-            re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", self.name) is not None,
-            f"name={self.name!r}: a study's name is 1 to 64 letters, digits, '-' or '_' and begins with one of the "
-            "first two, for it names a folder",
+            re.fullmatch(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)$)[A-Za-z0-9][A-Za-z0-9_-]{0,63}", self.name, re.IGNORECASE) is not None,
+            f"name={self.name!r}: a study's name is 1 to 64 letters, digits, '-' or '_', begins with one of the "
+            "first two, and is no device's (con, nul, ...), for it names a folder",
         )
         for axis in AXES:
             object.__setattr__(self, axis, _axis(axis, getattr(self, axis)))

@@ -40,4 +40,4 @@ def teacher_weights(recipe: DistillRecipe | EvaluateRecipe, number: int, inputs:
     """Return the weights of so many teachers: (volume, number), or (1, number) where all sentences have the same."""
     if recipe.weights is None:
         return np.full((1, number), 1 / number, np.float32)
-    return weights(np.load(inputs["similarity"] / FILE)[: recipe.volume], recipe.weights.level)
+    return weights(np.load(inputs["similarity"] / FILE, allow_pickle=False)[: recipe.volume], recipe.weights.level)

@@ -249,7 +249,7 @@ class PlainBackend:
         torch.save({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}, folder / "plain.pt")
 
     def restore(self, folder: Path) -> None:
-        state = torch.load(folder / "plain.pt", map_location=self.device)
+        state = torch.load(folder / "plain.pt", map_location=self.device, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
 
@@ -356,7 +356,7 @@ def _resume(backend: Backend, checkpoints: Checkpoints, log: TrainingLog, update
         if folder is None or not _state_file(folder, backend).exists():
             return
         backend.restore(folder)
-        state = torch.load(_state_file(folder, backend))
+        state = torch.load(_state_file(folder, backend), weights_only=True)
     vars(log).update(state["log"])
     for _ in islice(updates, len(log.losses)):
         pass
