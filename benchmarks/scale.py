@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from benchmarks.measure import alone, seconds
 from benchmarks.report import Report
-from engine.graph import CellWork, compile_study
+from engine.compiler import compile_study
+from engine.graph import CellWork
 from engine.parts import Rows, write_part
 from engine.plan import make_plan
 from engine.store import COLUMNS, Store

@@ -22,10 +22,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 import engine
+from engine.compiler import compile_study
 from engine.data.corpora import leaks
 from engine.data.union import open_union
 from engine.errors import SprachbundError, StudyError, did_you_mean
-from engine.graph import compile_study
 from engine.mend import damage, mend
 from engine.models.sizes import short_name
 from engine.plan import Plan, make_plan, summary

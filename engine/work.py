@@ -28,7 +28,7 @@ import polars as pl
 from engine.errors import OutOfMemoryError, StorageError
 from engine.fingerprint import canonical
 from engine.graph import CellWork, Step
-from engine.measures import columns
+from engine.measured import columns
 from engine.retry import no_room
 from engine.spec import RECIPE_VERSION, Resources, Site
 from engine.store import Store, digest

@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 import engine.work
-from engine.graph import Graph, compile_study
+from engine.compiler import compile_study
+from engine.graph import Graph
 from engine.mend import mend
 from engine.models import recipes
 from engine.plan import Plan

@@ -10,7 +10,7 @@ import pytest
 import torch
 from small_study import STUDY
 
-from engine.graph import compile_study
+from engine.compiler import compile_study
 from engine.models.mt5 import SlotTagger
 from engine.plan import Plan, make_plan
 from engine.schedule import State

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.cells import expand
+from engine.compiler import compile_study
 from engine.fingerprint import FingerprintError, Part, canonical, fingerprint
-from engine.graph import compile_study
 from engine.spec import Checkpoint, Resources, Split, Study, Training
 
 ROOT = Path(__file__).resolve().parents[1]

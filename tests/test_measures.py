@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from engine.cells import expand
+from engine.compiler import compile_study
 from engine.data import overlap
 from engine.data.sentences import Sentence
 from engine.errors import DataError, ModelError, StudyError
-from engine.graph import Graph, compile_study
-from engine.measures import columns
+from engine.graph import Graph
+from engine.measured import columns
 from engine.models import fill
 from engine.models.alignment import alignment, cka, procrustes
 from engine.models.pretraining import Pretrainer, pretrainer

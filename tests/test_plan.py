@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine import spec
-from engine.graph import compile_study
+from engine.compiler import compile_study
 from engine.models import recipes
 from engine.plan import make_plan
 from engine.schedule import State

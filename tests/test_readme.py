@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from engine.cells import expand
-from engine.graph import compile_study
+from engine.compiler import compile_study
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

@@ -13,9 +13,9 @@ from toy import TYPES, toy_sentences
 from transformers import AutoModelForSeq2SeqLM
 
 import engine
+from engine.compiler import compile_study
 from engine.data.sentences import Sentence
 from engine.errors import ModelError
-from engine.graph import compile_study
 from engine.models.load import new_tagger
 from engine.models.predict import decode, probabilities
 from engine.models.saved import export, load_tagger, save_tagger

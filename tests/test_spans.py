@@ -12,9 +12,9 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5Tokenizer
 
 import engine
 from engine.cells import expand
+from engine.compiler import compile_study
 from engine.data.sentences import Sentence
 from engine.errors import StudyError
-from engine.graph import compile_study
 from engine.models.load import new_tagger
 from engine.models.predict import write as written
 from engine.models.saved import export, load_tagger, save_tagger

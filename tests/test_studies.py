@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.cells import expand
-from engine.graph import compile_study
+from engine.compiler import compile_study
 from engine.languages import language
 
 FILES = sorted((Path(__file__).resolve().parents[1] / "studies").glob("*.py"))

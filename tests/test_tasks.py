@@ -14,11 +14,11 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 import engine
 from analysis.sentences import compare, counts
+from engine.compiler import compile_study
 from engine.data.examples import Pair, Question
 from engine.data.sandbox import entailment, questions
 from engine.data.sentences import Sentence
 from engine.errors import DataError, ModelError, SprachbundError, StudyError
-from engine.graph import compile_study
 from engine.models.load import new_tagger
 from engine.models.predict import decode, probabilities, write
 from engine.models.saved import load_tagger, save_tagger

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.compiler import compile_study
 from engine.data.corpora import leaks, pool
 from engine.data.hub import HubDataset
 from engine.data.union import open_union
 from engine.errors import DataError, StudyError
-from engine.graph import compile_study
 from engine.spec import Study, parse_axis
 from engine.spec.training import Distillation, Recipe, Training
 

@@ -1,89 +1,70 @@
-"""The steps of the methods by translation, for `engine.graph`: who translates what, how labels are projected, what is scored.
+"""The steps of the methods by translation, in a cell: who translates what, how labels are projected, what is scored.
 
 Everything that such a method needs (a corpus, a language of the translator's, an aligner's package) is looked for here,
 before any step runs.
 """
 
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from engine.data.corpora import Dataset, pool_version
+from engine.compiler.material import Material
+from engine.data.corpora import pool_version
 from engine.data.flores import flores
 from engine.data.translation import PARALLEL, SANDBOX, LookUp, corpus_of, corpus_pairs
 from engine.errors import DataError, StudyError
+from engine.graph import Step
 from engine.models.sizes import checkpoint, describe
 from engine.projection.statistical import check_installed
 from engine.spec import (
+    Cell,
     Checkpoint,
     FinetuneRecipe,
     Projected,
     Projection,
     ProjectRecipe,
-    Recipe,
     ScoreRecipe,
     Split,
-    StepRecipe,
-    Study,
     TranslateRecipe,
     protocol,
 )
 
-if TYPE_CHECKING:
-    from engine.graph import Step
-    from engine.spec import Cell
-
-Needs = tuple[tuple[str, str], ...]
-
 
 class Translations:
-    """Makes the steps of cells on one dataset and model. `serving`, `step`, `split` and `base` are the compiler's."""
+    """Makes the steps of cells on one dataset and model."""
 
-    def __init__(
-        self,
-        study: Study,
-        recipe: Recipe,
-        model: str,
-        data: str | None,
-        serving: Callable[[str], Dataset],
-        step: "Callable[[StepRecipe, str, Needs], Step]",
-        split: Callable[[str, str], Split],
-        base: Callable[[], tuple[Checkpoint | str, Needs]],
-    ) -> None:
-        self.study, self.recipe, self.model, self.data, self.serving = study, recipe, model, data, serving
-        self.step, self.split, self.base = step, split, base
-        self.translator, self.corpus = study.translator, corpus_of(study.translator, data)
+    def __init__(self, material: Material) -> None:
+        self.material, self.study, self.recipe = material, material.study, material.recipe
+        self.translator, self.corpus = self.study.translator, corpus_of(self.study.translator, material.data)
         for name in ("_translation", "_projection", "_size", "_settings", "_model"):
             setattr(self, name, cache(getattr(self, name)))
 
-    def student(self, cell: "Cell", teacher: "Step") -> "tuple[Step, str | None]":
+    def student(self, cell: Cell, teacher: Step) -> tuple[Step, str | None]:
         """The step that trains on text translated into the target, and what stands for the corpus where it is looked up."""
         self._check_volume(cell)
         projected = [self._projection(source, cell.target, cell.method, teacher, "train") for source in cell.sources]
-        base, base_needs = self.base()
+        base, base_needs = self.material.base()
         data = Projected(tuple(step.fingerprint for step in projected), cell.volume, tuple(sorted(self.study.types)))
         recipe = FinetuneRecipe(base, cell.form, data, 1.0, self.recipe.finetune, cell.seed)
         needs = (*((f"projected {number}", step.artifact) for number, step in enumerate(projected)), *base_needs)
         about = f"{cell.model}-{cell.method}-{'+'.join(cell.sources)}-{cell.target}-{cell.volume}-s{cell.seed}"
         corpora = [f"{source}-{cell.target} {self._fixed(source, cell.target, 'train').version}" for source in cell.sources]
-        return self.step(recipe, about, needs), " ".join(corpora) if self.corpus else None
+        return self.material.step(recipe, about, needs), " ".join(corpora) if self.corpus else None
 
-    def scored_test(self, cell: "Cell", teacher: "Step") -> "Step":
+    def scored_test(self, cell: Cell, teacher: Step) -> Step:
         """The step that scores the target's test text, labeled through its translation into the source language."""
         (source,) = cell.sources
         projected = self._projection(cell.target, source, cell.method, teacher, "test")
-        recipe = ScoreRecipe(projected.fingerprint, self.split(cell.target, "test"))
-        return self.step(recipe, f"{projected.about}-on-{cell.target}", (("projected", projected.artifact),))
+        recipe = ScoreRecipe(projected.fingerprint, self.material.split(cell.target, "test"))
+        return self.material.step(recipe, f"{projected.about}-on-{cell.target}", (("projected", projected.artifact),))
 
-    def _projection(self, given: str, into: str, method: str, teacher: "Step", split: str) -> "Step":
+    def _projection(self, given: str, into: str, method: str, teacher: Step, split: str) -> Step:
         """The step that labels what stands in the target language: translations of train text, or the test text itself."""
         name, test = protocol(method)[1], split == "test"
         translation, settings = self._translation(given, into, split), self._settings(name)
         predicted = test or self.corpus is not None
         model = teacher if predicted or settings.needs_tagger else None
         own_encoder = settings.alignment.aligner == "embedding" and not settings.alignment.checkpoint
-        base, base_needs = self.base() if model or own_encoder else (None, ())
+        base, base_needs = self.material.base() if model or own_encoder else (None, ())
         training = self.recipe.finetune
         recipe = ProjectRecipe(
             base, translation.fingerprint, test, predicted, model and model.fingerprint, settings, training.max_tokens,
@@ -91,21 +72,21 @@ class Translations:
         )  # fmt: skip
         needs = (("translations", translation.artifact), *([("model 0", model.artifact)] if model else ()), *base_needs)
         labeled_by = f"-{model.about}" if model else ""
-        return self.step(recipe, f"{name or settings.matching}-{translation.about}{labeled_by}", needs)
+        return self.material.step(recipe, f"{name or settings.matching}-{translation.about}{labeled_by}", needs)
 
-    def _translation(self, given: str, into: str, split: str) -> "Step":
+    def _translation(self, given: str, into: str, split: str) -> Step:
         translator, settings, held_out = self._fixed(given, into, split), None, None
         if self.corpus and split == "train":  # labeled train sentences do not stand in a corpus: its own are taken
             data = Split(self.translator, given, "text", translator.version, ())
-            tested = self.serving(into)
+            tested = self.material.serving(into)
             held_out = Split(tested.name, into, "test", pool_version(tested, into, "test"), ())
         else:
-            data = self.split(given, split)
+            data = self.material.split(given, split)
             settings = None if self.corpus or self.translator == SANDBOX else self.recipe.translation
         recipe = TranslateRecipe(translator, data, into, settings, held_out)
-        step = self.step(recipe, f"{Path(translator.name).name}-{given}-{into}-{split}", ())
+        step = self.material.step(recipe, f"{Path(translator.name).name}-{given}-{into}-{split}", ())
         if self.corpus and split == "test":
-            LookUp(self.corpus)(self.serving(given).sentences(given, split), given, into)
+            LookUp(self.corpus)(self.material.serving(given).sentences(given, split), given, into)
         return step
 
     def _fixed(self, given: str, into: str, split: str) -> Checkpoint:
@@ -113,7 +94,7 @@ class Translations:
         if self.corpus:
             return Checkpoint(self.translator, self.corpus.version(given, into))
         if self.translator == SANDBOX:
-            other = {self.serving(code).name for code in (given, into)} - {SANDBOX}
+            other = {self.material.serving(code).name for code in (given, into)} - {SANDBOX}
             if other:
                 raise StudyError(
                     f"translator=sandbox with dataset={', '.join(other)}: the sandbox translates its own languages alone. Give the "
@@ -147,10 +128,10 @@ class Translations:
         if alignment.aligner in ("eflomal", "fast-align"):
             check_installed(alignment.aligner)
         if alignment.aligner == "embedding" and not alignment.checkpoint:
-            layers = describe(self.model).layers
+            layers = describe(self.material.model).layers
             if not -layers - 1 <= alignment.layer <= layers:
                 raise StudyError(
-                    f"layer={alignment.layer} of the aligner 'embedding': {self.model} has {layers} layers. Give one from "
+                    f"layer={alignment.layer} of the aligner 'embedding': {self.material.model} has {layers} layers. Give one from "
                     f"{-layers - 1} to {layers} in the recipe's `projection`, or a `checkpoint` that has it."
                 )
         if settings.needs_translation_scores:
@@ -160,7 +141,7 @@ class Translations:
             )
         return settings
 
-    def _check_volume(self, cell: "Cell") -> None:
+    def _check_volume(self, cell: Cell) -> None:
         sizes = [self._size(source, cell.target) for source in cell.sources]
         if None in sizes or cell.volume <= sum(filter(None, sizes)):
             return
@@ -173,6 +154,6 @@ class Translations:
     def _size(self, source: str, target: str) -> int | None:
         """Sentences that are translated; None where only a download could tell."""
         if self.corpus is None:
-            return self.serving(source).size(source, "train")
-        tested = self.serving(target)
+            return self.material.serving(source).size(source, "train")
+        tested = self.material.serving(target)
         return None if tested.size(target, "test") is None else len(corpus_pairs(self.corpus, source, target, tested))

@@ -1,19 +1,18 @@
-"""Measures on languages: which steps a cell's are, shared as any others, and what becomes of their figures in its rows.
+"""Measures on languages: which steps a cell's are, shared as any others.
 
-What is computed, the kinds of step `lm`, `overlap`, `alignment`, `similarity` and `teachers` know. Of several sources a
-column is the mean. In-language cells have none: there is no transfer to explain.
+What is computed, the kinds of step `lm`, `overlap`, `alignment`, `similarity` and `teachers` know; what becomes of their
+figures in its rows, `engine.measured`. In-language cells have none: there is no transfer to explain.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cache, cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Any
 
-from engine.data.corpora import Dataset
+from engine.compiler.material import Material
 from engine.data.parallel import ParallelCorpus
 from engine.errors import DataError, StudyError
 from engine.fingerprint import fingerprint
+from engine.graph import Step
 from engine.spec import (
     MEASURES,
     STUDENTS,
@@ -21,43 +20,25 @@ from engine.spec import (
     Cell,
     LanguageModelRecipe,
     OverlapRecipe,
-    Recipe,
     SimilarityRecipe,
-    Split,
-    StepRecipe,
-    Study,
     TeachersRecipe,
 )
-
-if TYPE_CHECKING:
-    from engine.graph import Base, Step
 
 # Of each language at most so many sentences: a forward pass each, counting, and translations.
 READ, COUNTED, TRANSLATED = 1_000, 10_000, 500
 MASKED = 0.15  # of the subwords, as mT5 and BERT were pretrained
 SEED = 0  # one draw for all seeds: a measure is of languages, not of runs
 OWN = {"mt5": "span-corruption", "encoder": "masked-lm"}  # what a downloaded checkpoint was pretrained with
-Measured = tuple[str, "Step"]  # the role of the step, and the step: of the "source", the "target", or the "pair"
+Measured = tuple[str, Step]  # the role of the step, and the step: of the "source", the "target", or the "pair"
 
 
-@dataclass(frozen=True)
 class Measures:
-    """The measures of a study on one dataset and model. `base`, `pool`, `split`, `step`: the compiler's."""
+    """Makes the steps of cells on one dataset and model."""
 
-    study: Study
-    recipe: Recipe
-    family: str
-    name: str
-    data: str | None
-    serving: Callable[[str], Dataset]
-    base: Callable[[], "Base"]
-    pool: Callable[[str, str, int], Split]
-    split: Callable[[str, str], Split]
-    step: Callable[[StepRecipe, str, tuple[tuple[str, str], ...]], "Step"]
-
-    def __post_init__(self) -> None:
+    def __init__(self, material: Material) -> None:
+        self.material, self.study, self.recipe = material, material.study, material.recipe
         for name in ("_lm", "_overlap", "_alignment", "_identity"):  # once for all cells, of which there may be 100,000
-            object.__setattr__(self, name, cache(getattr(self, name)))
+            setattr(self, name, cache(getattr(self, name)))
 
     @cached_property
     def asked(self) -> tuple[str, ...]:
@@ -96,29 +77,29 @@ class Measures:
             found.append(("pair", step))
         return found
 
-    def of_teachers(self, cell: Cell, labels: Sequence["Step"], fingerprints: Sequence[str]) -> list[Measured]:
+    def of_teachers(self, cell: Cell, labels: Sequence[Step], fingerprints: Sequence[str]) -> list[Measured]:
         """The step on the soft labels of a student's teachers. `fingerprints`: of their recipes with volume 0."""
         if "teachers" not in self.asked:
             return []
         recipe = TeachersRecipe(tuple(fingerprints), labels[0].recipe.volume)
         needs = tuple((f"labels {number}", step.artifact) for number, step in enumerate(labels))
-        return [("pair", self.step(recipe, f"{self.name}-{'+'.join(cell.sources)}-{cell.target}-s{cell.seed}", needs))]
+        return [("pair", self.material.step(recipe, f"{self.material.name}-{'+'.join(cell.sources)}-{cell.target}-s{cell.seed}", needs))]
 
-    def _lm(self, language: str) -> "Step":
-        (base, needs), training = self.base(), self.recipe.distill
-        objective = self.recipe.pretrain.objective if self.recipe.pretrain else OWN[self.family]
-        pool = self.pool(language, self.study.pool, 0)
+    def _lm(self, language: str) -> Step:
+        (base, needs), training = self.material.base(), self.recipe.distill
+        objective = self.recipe.pretrain.objective if self.recipe.pretrain else OWN[self.material.family]
+        pool = self.material.pool(language, self.study.pool, 0)
         recipe = LanguageModelRecipe(base, objective, pool, READ, MASKED, training.max_tokens, training.precision, SEED)
-        return self.step(recipe, f"{self.name}-{language}", needs)
+        return self.material.step(recipe, f"{self.material.name}-{language}", needs)
 
-    def _overlap(self, source: str, target: str) -> "Step":
-        base, needs = self.base()
-        ours, theirs = (self.pool(code, self.study.pool, 0) for code in (source, target))
-        recipe = OverlapRecipe(base, ours, theirs, self.split(source, "train"), self.split(target, "test"), COUNTED, SEED)
-        return self.step(recipe, f"{self.name}-{source}-{target}", needs)
+    def _overlap(self, source: str, target: str) -> Step:
+        base, needs = self.material.base()
+        ours, theirs = (self.material.pool(code, self.study.pool, 0) for code in (source, target))
+        recipe = OverlapRecipe(base, ours, theirs, self.material.split(source, "train"), self.material.split(target, "test"), COUNTED, SEED)
+        return self.material.step(recipe, f"{self.material.name}-{source}-{target}", needs)
 
-    def _alignment(self, source: str, target: str) -> "Step | None":
-        (base, needs), training = self.base(), self.recipe.distill
+    def _alignment(self, source: str, target: str) -> Step | None:
+        (base, needs), training = self.material.base(), self.recipe.distill
         try:
             corpus, version = self._parallel(source, target)
         except DataError as error:
@@ -126,45 +107,25 @@ class Measures:
                 return None
             raise DataError(f"measures={','.join(self.study.measures)}: {error} Or leave 'alignment' out of the measures.") from error
         recipe = AlignmentRecipe(base, corpus, version, source, target, TRANSLATED, training.max_tokens, training.precision, SEED)
-        return self.step(recipe, f"{self.name}-{source}-{target}", needs)
+        return self.material.step(recipe, f"{self.material.name}-{source}-{target}", needs)
 
     def _parallel(self, source: str, target: str) -> tuple[str, str]:
         """The corpus with a pair's parallel text, and its version."""
-        if self.serving(source).name == self.serving(target).name == "sandbox":
+        if self.material.serving(source).name == self.material.serving(target).name == "sandbox":
             from engine.data import sandbox
 
             return "sandbox", "+".join(sandbox.version(code, "parallel") for code in (source, target))
-        return "parallel", ParallelCorpus((), self.data).version(source, target)
+        return "parallel", ParallelCorpus((), self.material.data).version(source, target)
 
-    def _identity(self, target: str) -> "Step | None":
+    def _identity(self, target: str) -> Step | None:
         """The similarity of a target to all of the study's sources together, itself left out."""
         sources = tuple(code for code in self._sources if code != target)
         if len(sources) < 2:
             return None
-        (base, needs), training = self.base(), self.recipe.distill
-        pools = tuple(self.pool(code, self.study.pool, 0) for code in sources)
+        (base, needs), training = self.material.base(), self.recipe.distill
+        pools = tuple(self.material.pool(code, self.study.pool, 0) for code in sources)
         recipe = SimilarityRecipe(
-            base, "lid", pools, self.pool(target, self.study.pool, 0), READ, self.recipe.similarity, training.max_tokens,
+            base, "lid", pools, self.material.pool(target, self.study.pool, 0), READ, self.recipe.similarity, training.max_tokens,
             training.precision, SEED,
         )  # fmt: skip
-        return self.step(recipe, f"{self.name}-lid-{fingerprint(sources)}-{target}", needs)
-
-
-def columns(sources: Sequence[str], measured: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, float | None]:
-    """The columns of a cell from the roles and figures of its steps: means over the sources that have a value.
-
-    A figure of a language is a column for the source, one for the target, and "<figure>_difference", target less source.
-    """
-    values: dict[str, list[float]] = {}
-    for role, figures in measured:
-        known = figures.get("measured", {})
-        if "weights" in figures:
-            known = {"identity_weight": sum(figures["weights"].get(code, 0.0) for code in sources) / len(sources)}
-        for name, value in known.items():
-            if value is not None:
-                values.setdefault(name if role == "pair" else f"{name}_{role}", []).append(value)
-    found = {name: sum(each) / len(each) for name, each in values.items()}
-    for name in [name.removesuffix("_source") for name in found if name.endswith("_source")]:
-        if f"{name}_target" in found:
-            found[f"{name}_difference"] = found[f"{name}_target"] - found[f"{name}_source"]
-    return found
+        return self.material.step(recipe, f"{self.material.name}-lid-{fingerprint(sources)}-{target}", needs)

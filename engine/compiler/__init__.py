@@ -1,0 +1,106 @@
+"""From a study to its graph: what steps each cell needs. Pure: reads the versions of data and models, trains nothing.
+
+`material`: what all methods share; `transfer`, `students`, `translations`: the steps of the methods; `measures`: those that
+measure languages.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from engine.cells import expand
+from engine.compiler.material import Material, content
+from engine.compiler.measures import Measured, Measures
+from engine.compiler.students import Students
+from engine.compiler.transfer import Transfer
+from engine.compiler.translations import Translations
+from engine.errors import StudyError
+from engine.graph import CellWork, Graph, Step, without_collection
+from engine.models.sizes import short_name
+from engine.spec import MIXTURES, STUDENTS, Cell, Perturbation, Study, protocol
+
+
+@without_collection()
+def compile_study(study: Study, data: str | None) -> Graph:
+    """Return the steps and cells of a study on the data of the folder `data`.
+
+    Every split that the study uses is read and checked here. Raises StudyError, DataError or ModelError where the study
+    cannot be run: an unknown dataset or split, a malformed file, a volume larger than the pool.
+    """
+    models = {short_name(model): model for model in study.model}
+    if len(models) < len(study.model):
+        raise StudyError(
+            f"axis model={','.join(study.model)}: two have the same name in the results table, which shows a folder's "
+            "own name and a hub id without its revision. Rename a folder, or study one revision at a time."
+        )
+    graph = Graph()
+    cells = expand(study)
+    compilers = {
+        (name, model): _Compiler(study, graph, name, path, data)
+        for name in study.dataset
+        for model, path in models.items()
+    }
+    for cell in cells:
+        compilers[cell.dataset, cell.model].add(cell)
+    return graph
+
+
+class _Made(NamedTuple):
+    """A cell's model and its score; its teacher's score, what stands for its unlabeled text, and measures on its teachers."""
+
+    trained: Step
+    scored: Step
+    teacher: Step | None
+    pool_data: str | None
+    measured: Sequence[Measured] = ()
+
+
+class _Compiler:
+    """Adds the steps of cells to a graph: of those on one dataset and model."""
+
+    def __init__(self, study: Study, graph: Graph, dataset: str, model: str, data: str | None) -> None:
+        self.graph, self.material = graph, Material(study, graph, dataset, model, data)
+        self.transfer = Transfer(self.material)
+        self.students = Students(self.material, self.transfer)
+        self.translations, self.measures = Translations(self.material), Measures(self.material)
+
+    def add(self, cell: Cell) -> None:
+        """Add a cell and its steps."""
+        measured = self.measures.of(cell)  # before the training, so that rows wait for nothing
+        sets = [(code,) for code in cell.sources] if cell.method in MIXTURES else [cell.sources]
+        trained = [self.transfer.trained(cell, sources) for sources in sets]
+        on_sources = [self.transfer.evaluation(model, code) for model, codes in zip(trained, sets, strict=True) for code in codes]
+        labeled = cell.sources if not cell.shots else (*cell.sources, cell.target)
+        perturbation = self.transfer.perturbation(cell.perturbation, labeled, cell.shots, cell.target, cell.seed)
+        if cell.method in STUDENTS:
+            made = self._distilled(cell, sets, trained, perturbation)
+        elif by_translation := protocol(cell.method)[0]:
+            made = self._translated(cell, by_translation, trained[0], perturbation)
+        else:
+            made = self._transferred(cell, trained[0], perturbation)
+        self.graph.cells.append(CellWork(
+            cell, made.trained.artifact, made.scored.artifact, made.teacher and made.teacher.artifact,
+            tuple([step.artifact for step in on_sources]), tuple([content(self.material.split(code, "train")) for code in labeled]),
+            made.pool_data, content(self.material.split(cell.target, "test")),
+            tuple([(role, step.artifact) for role, step in (*measured, *made.measured)]),
+        ))  # fmt: skip
+
+    def _transferred(self, cell: Cell, model: Step, perturbation: Perturbation | None) -> _Made:
+        model = self.transfer.fewshot(model, cell) if cell.shots else model
+        return _Made(model, self.transfer.evaluation(model, cell.target, perturbation), None, self.transfer.adapted_data(cell))
+
+    def _distilled(
+        self, cell: Cell, sets: Sequence[tuple[str, ...]], teachers: Sequence[Step], perturbation: Perturbation | None
+    ) -> _Made:
+        similarity = self.students.similarity(cell)
+        on_teacher = self.students.teachers_evaluation(cell, teachers, similarity, perturbation)
+        labels = [self.students.labels(teacher, codes, cell.target, cell.seed) for teacher, codes in zip(teachers, sets, strict=True)]
+        student, pool_data = self.students.student(cell, labels, similarity)
+        measured = self.measures.of_teachers(cell, labels, tuple(map(self.students.any_volume, labels)))
+        return _Made(student, self.transfer.evaluation(student, cell.target, perturbation), on_teacher, pool_data, measured)
+
+    def _translated(self, cell: Cell, by_translation: str, teacher: Step, perturbation: Perturbation | None) -> _Made:
+        on_teacher = self.transfer.evaluation(teacher, cell.target, perturbation)
+        if by_translation == "translate-test":
+            return _Made(teacher, self.translations.scored_test(cell, teacher), on_teacher, None)
+        student, corpora = self.translations.student(cell, teacher)
+        return _Made(student, self.transfer.evaluation(student, cell.target, perturbation), on_teacher, corpora)
