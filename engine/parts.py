@@ -25,8 +25,8 @@ LARGEST = 500_000  # cells: larger parts are not put into others, for metadata o
 class Rows(NamedTuple):
     """One cell's rows, as far as the name of their file or the metadata of a part tell. The later are the greater.
 
-    `finished`: milliseconds since 1970 by the clock of the machine that wrote them, so clocks must agree to within the
-    time between two runs of a study.
+    `finished`: milliseconds since 1970 by the clock of the machine that wrote them, and later than the rows that they replace,
+    whatever its clock says.
     """
 
     finished: int

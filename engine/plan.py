@@ -67,7 +67,7 @@ def make_plan(graph: Graph, store: Store, on_gpu: bool, thorough: bool = False) 
 
     `thorough`: see whether the evaluations of finished cells are there, and not only their rows.
     """
-    done, failed, missing, stale = _status(graph, store)
+    done, failed, missing, stale, written = _status(graph, store)
     there = store.artifacts() if thorough or failed or missing or stale else set()
     orphans = [work for work in done if work.scored not in there] if thorough else []
     if orphans:
@@ -77,13 +77,15 @@ def make_plan(graph: Graph, store: Store, on_gpu: bool, thorough: bool = False) 
     to_run = [step for name, step in graph.steps.items() if name in alone]
     costs = {step.artifact: seconds(step, on_gpu) for step in to_run}
     return Plan(
-        graph, done, failed, missing, stale, to_run, _units(to_run, left, costs), alone.total(),
+        graph, done, failed, missing, stale, to_run, _units(to_run, left, costs, written), alone.total(),
         sum(costs.values()), sum(costs[name] * number for name, number in alone.items()), orphans,
     )  # fmt: skip
 
 
-def _status(graph: Graph, store: Store) -> tuple[list[CellWork], list[CellWork], list[CellWork], list[CellWork]]:
-    """Sort the cells by what results/ says of them, without reading their rows."""
+def _status(
+    graph: Graph, store: Store
+) -> tuple[list[CellWork], list[CellWork], list[CellWork], list[CellWork], Mapping[str, int]]:
+    """Sort the cells by what results/ says of them, without reading their rows; and when each cell's rows were written."""
     cells = store.cells()
     done, failed, missing, stale = [], [], [], []
     for work in graph.cells:
@@ -94,10 +96,10 @@ def _status(graph: Graph, store: Store) -> tuple[list[CellWork], list[CellWork],
             stale.append(work)
         else:
             (done if rows.done else failed).append(work)
-    return done, failed, missing, stale
+    return done, failed, missing, stale, {key: rows.finished for key, rows in cells.items()}
 
 
-def _units(to_run: list[Step], left: Iterable[CellWork], costs: Mapping[str, float]) -> list[Unit]:
+def _units(to_run: list[Step], left: Iterable[CellWork], costs: Mapping[str, float], written: Mapping[str, int]) -> list[Unit]:
     """Group the steps: a model's evaluations go with the training of it; the cells with the last of their steps."""
     home: dict[str, str] = {}  # artifact -> name of the unit that makes it
     members: dict[str, list[Step]] = {}
@@ -119,7 +121,8 @@ def _units(to_run: list[Step], left: Iterable[CellWork], costs: Mapping[str, flo
         steps, finished = tuple(members.get(name, ())), tuple(cells.get(name, ()))
         inputs = [need for step in steps for _, need in step.needs] + [a for work in finished for a in work.artifacts]
         after = frozenset(map(home.get, inputs)) - {name, None}
-        units.append(Unit(name, steps, finished, after, sum([costs[step.artifact] for step in steps])))
+        before = {work.key: written[work.key] for work in finished if work.key in written} if written else {}
+        units.append(Unit(name, steps, finished, after, sum([costs[step.artifact] for step in steps]), before))
     return units
 
 

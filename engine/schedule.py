@@ -177,7 +177,7 @@ class _Releases(Searcher):
             if missing or (broken and (work.key, work.fingerprint) not in written):
                 causes = filter(None, map(self._cause, work.artifacts))
                 error = next(causes, broken or f"not made: {', '.join(missing)}")
-                self.store.write_rows(work.about, work.key, work.fingerprint, failed_row(work, error))
+                self.store.write_rows(work.about, work.key, work.fingerprint, failed_row(work, error), unit.written.get(work.key, 0))
 
     def _cause(self, artifact: str) -> str | None:
         """The error of the step that makes the artifact, or of the nearest step before it that failed."""

@@ -296,11 +296,16 @@ class Store(Tree):
             return error.fault
         return None
 
-    def write_rows(self, about: str, cell: str, fingerprint: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write one cell's rows, all of one status and moment. Earlier rows of the cell no longer count."""
-        finished, done = round(rows[0]["finished"].timestamp() * 1000), rows[0]["status"] == "done"
+    def write_rows(self, about: str, cell: str, fingerprint: str, rows: Sequence[Mapping[str, Any]], before: int = 0) -> None:
+        """Write one cell's rows, all of one status and moment. Earlier rows of the cell no longer count.
+
+        `before`: when the rows that these replace were written, in milliseconds since 1970. A clock that is behind it is not
+        believed, or the old rows would count for ever.
+        """
+        finished, done = max(before + 1, round(rows[0]["finished"].timestamp() * 1000)), rows[0]["status"] == "done"
+        moment = datetime.fromtimestamp(finished / 1000, UTC)
         sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=COLUMNS), sink)
+        pq.write_table(pa.Table.from_pylist([{**row, "finished": moment} for row in rows], schema=COLUMNS), sink)
         content = sink.getvalue()
         self._write(f"results/{Rows(finished, done, fingerprint, cell).file(about, content)}", content)
 

@@ -50,6 +50,7 @@ class Unit:
     cells: tuple[CellWork, ...] = ()
     after: frozenset[str] = frozenset()  # names of the units that must be done before
     cost: float = 0.0
+    written: Mapping[str, int] = field(default_factory=dict)  # a cell's key -> when the rows that it had were written
 
 
 @dataclass
@@ -86,7 +87,7 @@ def run_unit(unit: Unit, store: Store, site: Site) -> Outcome:
             store.write_log(step.artifact, traceback.format_exc())
     for work in unit.cells:
         if all(store.has(artifact) for artifact in work.artifacts):
-            store.write_rows(work.about, work.key, work.fingerprint, rows_of(work, store))
+            store.write_rows(work.about, work.key, work.fingerprint, rows_of(work, store), unit.written.get(work.key, 0))
     return outcome
 
 
