@@ -32,6 +32,10 @@ class StorageError(StoreError):
     """The output folder or bucket is full, closed to us or out of reach: no cell's fault, and the run stops."""
 
 
+class CheckpointError(SprachbundError):
+    """What a killed training left behind to go on from cannot be read."""
+
+
 def did_you_mean(value: str, choices: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the nearest of `choices`, or "" where none is near."""
     near = get_close_matches(value, list(choices), n=1, cutoff=0.5)

@@ -25,7 +25,7 @@ from typing import Any
 
 import polars as pl
 
-from engine.errors import OutOfMemoryError, StorageError
+from engine.errors import CheckpointError, OutOfMemoryError, StorageError
 from engine.fingerprint import canonical
 from engine.graph import CellWork, Step
 from engine.measured import columns
@@ -84,6 +84,8 @@ def run_unit(unit: Unit, store: Store, site: Site) -> Outcome:
                 ) from error
             measure = f"measure {step.kind} ({step.about}): " if step.kind in MEASURING else ""
             outcome.failed[step.artifact] = f"{measure}{type(error).__name__}: {error}"
+            if isinstance(error, CheckpointError):
+                store.quarantine(f"artifacts/.run-{step.artifact}", outcome.failed[step.artifact])
             store.write_log(step.artifact, traceback.format_exc())
     for work in unit.cells:
         if all(store.has(artifact) for artifact in work.artifacts):

@@ -13,7 +13,7 @@ from small_study import ROOT, STUDY, command
 
 import engine
 from engine import work
-from engine.graph import compile_study
+from engine.compiler import compile_study
 from engine.mend import mend
 from engine.spec import Training
 from engine.store import Store

@@ -16,6 +16,7 @@ from engine.errors import StoreError
 from engine.mend import damage, mend
 from engine.plan import make_plan
 from engine.store import Store, _local_copy
+from engine.train.loop import FolderCheckpoints, TrainingLog, _resume
 
 Damage = Callable[[bytes], bytes | None]  # None: the file is gone
 WAYS: dict[str, Damage] = {
@@ -143,6 +144,29 @@ def damage_an_artifact(store: Store, patch: pytest.MonkeyPatch, way: str, file: 
     assert table(store).equals(whole) and not mend(GRAPH, store, on_gpu=False)[0].open
     with store.fetch(model) as folder:
         assert (folder / "weights").stat().st_size == 3200
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_the_step_begins_anew(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps are sham, so this one goes on from its checkpoint here, as a training does."""
+    need_again(store)
+    newest = Path(store.root, "artifacts", f".run-{CELL.scored}", "newest")
+    newest.mkdir(parents=True)
+    for name in ("plain.pt", "state-0.pt"):
+        (newest / name).write_bytes(b"garbage")
+    real = sham.sham_step
+
+    def resuming(*arguments: object) -> dict[str, object]:
+        backend = arguments[-1]
+        monkeypatch.setattr("engine.train.loop._state_file", lambda folder, _: folder / "state-0.pt")
+        _resume(backend, FolderCheckpoints(newest, 1), TrainingLog(), iter(()))
+        return real(*arguments)
+
+    monkeypatch.setattr(sham, "sham_step", resuming)
+    _, _, outcomes = sham.run(GRAPH, store, monkeypatch)
+    [error] = [error for outcome in outcomes for error in outcome.failed.values()]
+    assert "CheckpointError" in error and not newest.exists()
+    assert any("checkpoint" in why for why in store.quarantined().values())
+    assert not any(outcome.failed for outcome in sham.run(GRAPH, store, monkeypatch)[2])
 
 
 def test_who_only_reads_is_told_of_a_damaged_artifact_and_moves_nothing(store: Store) -> None:

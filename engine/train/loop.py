@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from engine.errors import OutOfMemoryError, SprachbundError
+from engine.errors import CheckpointError, OutOfMemoryError, SprachbundError
 from engine.spec import Resources, Training
 from engine.train.memory import UNKNOWN, Activations, Settings, choose
 
@@ -355,8 +355,16 @@ def _resume(backend: Backend, checkpoints: Checkpoints, log: TrainingLog, update
     with checkpoints.reading() as folder:
         if folder is None or not _state_file(folder, backend).exists():
             return
-        backend.restore(folder)
-        state = torch.load(_state_file(folder, backend), weights_only=True)
+        try:
+            backend.restore(folder)
+            state = torch.load(_state_file(folder, backend), weights_only=True)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # whatever a damaged file makes of it
+            raise CheckpointError(
+                f"the checkpoint to go on from is damaged ({type(error).__name__}: {error}). It was moved to quarantine/: run the "
+                "same command again, and the training starts from its beginning."
+            ) from error
     vars(log).update(state["log"])
     for _ in islice(updates, len(log.losses)):
         pass
