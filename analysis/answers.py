@@ -21,6 +21,8 @@ from engine.errors import DataError, SprachbundError
 
 SMALLEST = Assumptions().smallest
 UNIT = f"F1 per standard deviation of {DISTANCE} distance"
+ALIGNMENT = "alignment_cka"  # the one of `engine.store.MEASURED` that the verdicts are about; the report's section shows all
+ALIGNED = "F1 per standard deviation of CKA"
 
 Estimate = Mapping[str, Any]  # estimate, low, high, p
 
@@ -69,6 +71,12 @@ def hypotheses(cells: Cells) -> Iterator[Hypothesis]:
     if "teacher-student" in methods:
         claim = f"The gain over the teacher falls with distance ({UNIT})"
         yield Hypothesis("the gain falls with distance", claim, -1, lambda: _slope(cells.of("teacher-student"), "gain"))
+    if (aligned := cells.rows[ALIGNMENT].drop_nulls().n_unique() > 1) and "direct" in methods:
+        claim = f"Direct transfer rises with the alignment of source and target before training ({ALIGNED})"
+        yield Hypothesis("F1 rises with alignment", claim, 1, lambda: _slope(cells.of("direct"), "f1", ALIGNMENT))
+    if aligned and "teacher-student" in methods:
+        claim = f"The gain over the teacher rises with the alignment of source and target ({ALIGNED})"
+        yield Hypothesis("the gain rises with alignment", claim, 1, lambda: _slope(cells.of("teacher-student"), "gain", ALIGNMENT))
     if (cells.rows["n_sources"] > 1).any():
         claim = "Diverse sources help, at the same distance to the target (F1 per standard deviation of their mean distance)"
         yield Hypothesis("diverse sources help", claim, 1, lambda: _diversity(cells))
@@ -109,8 +117,8 @@ def _mean(frame: pl.DataFrame, outcome: str) -> Estimate:
     return contrast.paired(known, outcome, "all", draws=DRAWS).row(0, named=True)
 
 
-def _slope(frame: pl.DataFrame, outcome: str) -> Estimate:
-    known = frame.drop_nulls([outcome, DISTANCE]).with_columns(x=pl.col(DISTANCE) / pl.col(DISTANCE).std())
+def _slope(frame: pl.DataFrame, outcome: str, column: str = DISTANCE) -> Estimate:
+    known = frame.drop_nulls([outcome, column]).with_columns(x=pl.col(column) / pl.col(column).std())
     return contrast.degradation(known, outcome, "x", "method", draws=DRAWS).row(0, named=True)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 import polars as pl
 
-from analysis import answers, design, explained, features, robustness, sections
+from analysis import answers, design, explained, features, measured, robustness, sections
 from analysis.sections import Cells, Section
 from analysis.tables import Table
 from analysis.verdict import Verdict
@@ -30,6 +30,7 @@ SECTIONS = (
     ("distance", "Distance", explained.distance),
     ("coefficients", "Distances together", explained.coefficients),
     ("importance", "Which distances matter", explained.blocks),
+    ("measures", "Measures on languages", measured.measures),
     ("contrasts", "Near and far, by method", explained.near_and_far),
     ("sets", "Diversity of the sources", explained.source_sets),
     ("robustness", "Perturbed test text", robustness.robustness),

@@ -53,10 +53,11 @@ def made(store: Store) -> report.StudyReport:
 def test_every_hypothesis_has_a_verdict_and_every_section_a_figure(page: Path) -> None:
     text = page.read_text("utf-8")
     answers = re.findall(r'<li class="([a-z-]+)"><strong>(.*?):</strong>', text)
-    assert len(answers) == 6
+    assert len(answers) == 8
     assert {kind for kind, _ in answers} <= {kind.replace(" ", "-") for kind in KINDS}
     assert ("supported", "Students score higher with more unlabeled text (F1 per tenfold text)") in answers
     assert ("supported", "Direct transfer loses less than in-language training to the perturbation names (F1 per share of entities edited)") in answers
+    assert ("supported", "Direct transfer rises with the alignment of source and target before training (F1 per standard deviation of CKA)") in answers
     assert text.count("Not shown:") == 1  # there are no sentences
     assert text.count("<svg") >= 20
 
@@ -113,6 +114,16 @@ def test_what_a_perturbation_costs_is_the_planted_cost(store: Store) -> None:
     for method, cost in synthetic_store.COST.items():
         assert costs[method] == pytest.approx(-cost, abs=0.03)
     assert costs["direct - in-language"] == pytest.approx(0.3, abs=0.04)
+
+
+def test_measures_on_languages_are_regressed_on(store: Store) -> None:
+    [shown] = [part for setting in made(store).settings for part in setting.sections if part.title == "Measures on languages"]
+    found = shown.figures[0].table.frame
+    [cka, lml] = found.filter(method="pearson", outcome="direct transfer").sort("feature").iter_rows(named=True)
+    assert cka["feature"] == "alignment_cka" and cka["low"] > 0 > lml["low"] and lml["high"] > 0  # F1 was made from the one alone
+    held = dict(shown.tables[0].frame.filter(outcome="direct transfer").select("predictors", "mae").iter_rows())
+    assert {"distances", "alignment", "language model", "none"} == set(held)
+    assert held["alignment"] < held["none"] and held["alignment"] < held["language model"]
 
 
 def test_three_languages_tell_nothing_and_say_so(tmp_path: Path) -> None:
