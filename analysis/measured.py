@@ -48,7 +48,7 @@ def measures(cells: Cells) -> dict[str, Any]:
     shown = Table(
         f"{cells.name}-measures-held-out",
         "Ridge regressions on blocks of measures, and on the distances, for targets that were left out: the lower the error (MAE, in F1), "
-        "the better; “none” is each source's mean",
+        "the better; “none” is each source's mean. A block of more measures than there are languages is left out",
         pl.concat(held),
     ) if held else None  # fmt: skip
     return {"figures": [figure], "tables": [shown] if shown else []}

@@ -201,7 +201,7 @@ def test_measures_change_no_step_and_are_shared():
     assert changed == {str(cell) for cell in expand(STUDY) if cell.method != "in-language"}  # rows are written anew, nothing is trained
 
 
-def test_missing_parallel_text(tmp_path):
+def test_missing_parallel_text_and_a_model_without_a_head(tmp_path):
     for code in ("hau", "yor"):
         for split in ("train", "dev", "test"):
             file = tmp_path / "ner" / "news" / code / f"{split}.conll"
@@ -217,6 +217,10 @@ def test_missing_parallel_text(tmp_path):
     assert "alignment" not in kinds("all") and {"lm", "overlap"} <= kinds("all")
     with pytest.raises(DataError, match="no parallel corpus of hau and yor.* leave 'alignment' out of the measures"):
         kinds("alignment")
+    (tmp_path / "model" / "config.json").write_text('{"hidden_size": 8, "num_hidden_layers": 1, "architectures": ["BertModel"]}', "utf-8")
+    assert "lm" not in kinds("all")
+    with pytest.raises(StudyError, match="'lm' needs a masked language model, and model was saved without one"):
+        kinds("lm")
     (tmp_path / "parallel").mkdir()
     (tmp_path / "parallel" / "made_yor-hau.tsv").write_text("Kano ni\tKano ce\n", "utf-8")
     assert "alignment" in kinds("all") & kinds("alignment")

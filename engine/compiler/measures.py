@@ -13,6 +13,7 @@ from engine.data.parallel import ParallelCorpus
 from engine.errors import DataError, StudyError
 from engine.fingerprint import fingerprint
 from engine.graph import Step
+from engine.models.sizes import fills_masks
 from engine.spec import (
     MEASURES,
     STUDENTS,
@@ -54,6 +55,10 @@ class Measures:
         students = {*self.study.methods} & {*STUDENTS} and max(self.study.volumes)
         return {
             "teachers": (bool(students), "is of students' teachers, and no method here has any. Add teacher-student, or leave it out."),
+            "lm": (
+                bool(self.recipe.pretrain) or fills_masks(self.material.model),
+                f"needs a masked language model, and {self.material.name} was saved without one. Leave it out.",
+            ),
             "identity": (len(self._sources) > 1, "tells sources apart, and the study has one. Name more, or leave it out."),
         }
 

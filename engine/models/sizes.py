@@ -129,6 +129,15 @@ def describe(name: str) -> Size:
     return size
 
 
+def fills_masks(name: str) -> bool:
+    """Whether a model was saved with what fills in masked text, as far as its config.json tells: a sentence encoder was not."""
+    if name.partition("@")[0] in KNOWN:
+        return True
+    config = Path(name) / "config.json" if Path(name).is_dir() else _cached_config(name)
+    saved = json.loads(config.read_text("utf-8")).get("architectures") or ()
+    return not saved or any(kind.endswith(("ForMaskedLM", "ForPreTraining", "ForConditionalGeneration")) for kind in saved)
+
+
 def from_config(values: Mapping[str, Any]) -> Size | None:
     """Return the size that a Hugging Face configuration tells, or None where it tells no width or depth."""
     if values.get("model_type") in ("mt5", "t5", "umt5"):
