@@ -129,7 +129,7 @@ def test_measures_on_languages_are_regressed_on(store: Store) -> None:
 def test_three_languages_tell_nothing_and_say_so(tmp_path: Path) -> None:
     found = report.make_report(synthetic_store.write(tmp_path, ["x-eng"], ["x-nld", "x-rus", "x-tur"], [0, 100, 400]))
     (setting,) = found.settings
-    assert len(setting.answers) == 5
+    assert len(setting.answers) == 7
     for answer in setting.answers:
         assert answer.kind == "cannot tell" and "3 languages" in answer.sentence
     for part in setting.sections:
