@@ -1,5 +1,6 @@
 """NLI and QA in the engine: what a model reads, what it learns, and the rows that its cells end as."""
 
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -167,6 +168,16 @@ def test_a_study_of_questions_has_squads_scores(tmp_path, few):
     assert row["tp"] is None and row["precision"] is None and 0 <= row["source_f1"] <= 1
     tp, fp, fn = counts(Store(str(tmp_path / "out")), row["scored"]).sum(axis=0)  # what the paired bootstrap reads
     assert 2 * tp / (2 * tp + fp + fn) == pytest.approx(row["f1"])
+
+
+def test_the_example_of_the_docs_is_a_study(tmp_path):
+    page = (Path(__file__).parents[1] / "docs" / "methods.md").read_text("utf-8")
+    code = page.partition("where entailment.py is\n\n")[2].partition("\n\n(")[0]
+    (tmp_path / "entailment.py").write_text(textwrap.dedent(code))
+    study = load_study(tmp_path / "entailment.py", local=True)
+    cells = compile_study(study, None).cells
+    assert {(work.cell.task, work.cell.method) for work in cells} == {("nli", "direct"), ("nli", "in-language")}
+    assert compile_study(study.varied(task="qa", methods=("direct",)), None).cells
 
 
 def test_the_tasks_share_the_base_model(tmp_path):

@@ -27,7 +27,9 @@ logging.disable_progress_bar()  # one for each of a study's hundred loads and sa
 
 
 class Tagger(nn.Module):
-    """A model that gives each word of a sentence a distribution over `tags`.
+    """A model that gives each word of a sentence, or a pair of sentences, a distribution over `tags`.
+
+    Forms that write text (`engine.models.text2text`) share all but that.
 
     `checkpoint`: the folder or hub id that the model is from. Its embeddings become a `CompactEmbedding`, which holds
     the pieces of the sentences that `windows` has read.

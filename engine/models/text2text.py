@@ -65,17 +65,21 @@ class Text2Text(Tagger):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, slots: Tensor) -> Tensor:
         """Return logits (B, W, n) float32 over the n rows held, for input ids (B, T), their mask (B, T), answers (B, W)."""
-        return self.logits(slot_states(self.model, input_ids, attention_mask, slots))
+        return self.logits(slot_states(self.model, input_ids, attention_mask, slots), self.rows())
 
-    def logits(self, states: Tensor) -> Tensor:
-        """Return the held rows' logits (..., n) float32 for the decoder's last states (..., d)."""
-        rows = self.vocabulary.weight if self.head is None else self.head(self.vocabulary.ids)
+    def rows(self) -> Tensor:
+        """Return the output's rows (n, d): of the pieces held, in the order of `vocabulary.ids`."""
+        head = self.vocabulary if self.head is None else self.head
+        return head(self.vocabulary.ids)  # called, and not its weight taken, which ZeRO 3 may hold in parts
+
+    def logits(self, states: Tensor, rows: Tensor) -> Tensor:
+        """Return logits (..., n) float32 for the decoder's last states (..., d) and `rows()`, which costs mT5 a copy."""
         return F.linear(states * self._scale, rows).float()
 
     def generate(self, input_ids: Tensor, attention_mask: Tensor, limits: Sequence[int]) -> list[Written]:
         """Return each row's answer, greedily, of at most as many ids as its limit. Rows that have ended leave the batch."""
         encoded, mask = encode(self.model, input_ids, attention_mask), attention_mask
-        forbidden = self._forbidden(input_ids)
+        forbidden, outputs = self._forbidden(input_ids), self.rows()
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         answers: list[Written] = [[] for _ in limits]
         rows = list(range(len(limits)))
@@ -85,7 +89,7 @@ class Text2Text(Tagger):
                 input_ids=last, encoder_hidden_states=encoded, encoder_attention_mask=mask, past_key_values=cache,
                 use_cache=True,
             ).last_hidden_state  # fmt: skip
-            last = self.vocabulary.ids[self.logits(states).masked_fill(forbidden[:, None], -torch.inf).argmax(-1)]
+            last = self.vocabulary.ids[self.logits(states, outputs).masked_fill(forbidden[:, None], -torch.inf).argmax(-1)]
             for row, i in zip(rows, last[:, 0].tolist(), strict=True):
                 answers[row].append(i)
             left = [n for n, row in enumerate(rows) if answers[row][-1] != self.end and len(answers[row]) < limits[row]]
