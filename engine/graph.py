@@ -45,7 +45,7 @@ class CellWork:
 
     `trained`: the finetune, fewshot or distill step that was scored. `scored`: its evaluation on the target. `teacher`: its
     teacher's on the same split. `on_sources`: the transferring model's on its sources' test splits. `measures`: those of its
-    languages, each with its role (`engine.measures`).
+    languages, each with its role (`engine.measured`).
     """
 
     cell: Cell

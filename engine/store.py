@@ -51,7 +51,7 @@ UNPARSED = (pa.ArrowException, OSError, KeyError, ValueError)  # what reading a 
 
 Answer = TypeVar("Answer")
 
-# Measures on a cell's languages, means over its sources; null where the study asked for none (engine.measures, docs/methods.md).
+# Measures on a cell's languages, means over its sources; null where the study asked for none (engine.measured, docs/methods.md).
 MEASURED = (
     "lml_source", "lml_target", "lml_difference", "lmem_source", "lmem_target", "lmem_difference",  # the base filling in masked text
     "word_overlap", "word_jaccard", "subword_overlap", "subword_jaccard", "ttr_distance",  # of unlabeled text

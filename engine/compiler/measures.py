@@ -44,6 +44,8 @@ class Measures:
     @cached_property
     def asked(self) -> tuple[str, ...]:
         """Those of MEASURES that the study's cells have. StudyError where one that it names can never be had."""
+        if not self.study.measures:
+            return ()
         if "all" not in self.study.measures:
             for name, (possible, why) in self._possible().items():
                 if name in self.study.measures and not possible:
