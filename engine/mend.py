@@ -11,17 +11,17 @@ from engine.plan import Plan, make_plan
 from engine.store import Store
 
 
-def damage(store: Store) -> list[str]:
-    """Say what a glance at results/ shows to be damaged. Nothing is moved."""
-    found = store.damaged(thorough=False)
+def damage(plan: Plan) -> list[str]:
+    """Say what the plan found to be damaged. Nothing is moved."""
     return [
-        f"damaged: results/{name}: {fault}. Its cells count as missing; a run moves it to quarantine/" for name, fault in found.items()
+        f"damaged: results/{name}: {fault}. Its cells count as missing; a run moves it to quarantine/"
+        for name, fault in plan.damaged.items()
     ]
 
 
 def mend(graph: Graph, store: Store, on_gpu: bool) -> tuple[Plan, list[str]]:
     """Move what is damaged away; return the plan of what is left to do, and a line for each thing moved."""
-    lines = [_set_aside(store, f"results/{name}", fault) for name, fault in store.damaged(thorough=True).items()]
+    lines = [_set_aside(store, f"results/{name}", fault) for name, fault in store.damaged().items()]
     while True:
         plan = make_plan(graph, store, on_gpu, thorough=True)
         faults = store.faults(_counted_on(plan))

@@ -11,6 +11,7 @@ from itertools import chain
 
 from engine.graph import CellWork, Graph, Step, without_collection
 from engine.models.sizes import Size, describe, describe_translator
+from engine.parts import Rows
 from engine.spec import (
     AlignmentRecipe,
     EvaluateRecipe,
@@ -40,7 +41,8 @@ CPU_STEP_SECONDS = 0.04  # a tiny model's update on one core costs calls, not ar
 class Plan:
     """Every cell in exactly one of `done`, `failed`, `missing`, `stale`; and the steps left to run, in order.
 
-    `orphans`: those of the missing that have rows, and no evaluation any more that these were made of.
+    `orphans`: those of the missing that have rows, and no evaluation any more that these were made of. `damaged`: files of
+    results/ that do not count, with what is wrong.
     """
 
     graph: Graph
@@ -54,6 +56,7 @@ class Plan:
     seconds: float
     unshared_seconds: float
     orphans: list[CellWork]
+    damaged: Mapping[str, str]
 
     @property
     def open(self) -> list[CellWork]:
@@ -67,7 +70,8 @@ def make_plan(graph: Graph, store: Store, on_gpu: bool, thorough: bool = False) 
 
     `thorough`: see whether the evaluations of finished cells are there, and not only their rows.
     """
-    done, failed, missing, stale, written = _status(graph, store)
+    rows, damaged = store.survey()
+    done, failed, missing, stale = _status(graph, rows)
     there = store.artifacts() if thorough or failed or missing or stale else set()
     orphans = [work for work in done if work.scored not in there] if thorough else []
     if orphans:
@@ -77,16 +81,15 @@ def make_plan(graph: Graph, store: Store, on_gpu: bool, thorough: bool = False) 
     to_run = [step for name, step in graph.steps.items() if name in alone]
     costs = {step.artifact: seconds(step, on_gpu) for step in to_run}
     return Plan(
-        graph, done, failed, missing, stale, to_run, _units(to_run, left, costs, written), alone.total(),
-        sum(costs.values()), sum(costs[name] * number for name, number in alone.items()), orphans,
+        graph, done, failed, missing, stale, to_run, _units(to_run, left, costs, rows), alone.total(),
+        sum(costs.values()), sum(costs[name] * number for name, number in alone.items()), orphans, damaged,
     )  # fmt: skip
 
 
 def _status(
-    graph: Graph, store: Store
-) -> tuple[list[CellWork], list[CellWork], list[CellWork], list[CellWork], Mapping[str, int]]:
-    """Sort the cells by what results/ says of them, without reading their rows; and when each cell's rows were written."""
-    cells = store.cells()
+    graph: Graph, cells: Mapping[str, Rows]
+) -> tuple[list[CellWork], list[CellWork], list[CellWork], list[CellWork]]:
+    """Sort the cells by what results/ says of them."""
     done, failed, missing, stale = [], [], [], []
     for work in graph.cells:
         rows = cells.get(work.key)
@@ -96,10 +99,10 @@ def _status(
             stale.append(work)
         else:
             (done if rows.done else failed).append(work)
-    return done, failed, missing, stale, {key: rows.finished for key, rows in cells.items()}
+    return done, failed, missing, stale
 
 
-def _units(to_run: list[Step], left: Iterable[CellWork], costs: Mapping[str, float], written: Mapping[str, int]) -> list[Unit]:
+def _units(to_run: list[Step], left: Iterable[CellWork], costs: Mapping[str, float], rows: Mapping[str, Rows]) -> list[Unit]:
     """Group the steps: a model's evaluations go with the training of it; the cells with the last of their steps."""
     home: dict[str, str] = {}  # artifact -> name of the unit that makes it
     members: dict[str, list[Step]] = {}
@@ -121,7 +124,7 @@ def _units(to_run: list[Step], left: Iterable[CellWork], costs: Mapping[str, flo
         steps, finished = tuple(members.get(name, ())), tuple(cells.get(name, ()))
         inputs = [need for step in steps for _, need in step.needs] + [a for work in finished for a in work.artifacts]
         after = frozenset(map(home.get, inputs)) - {name, None}
-        before = {work.key: written[work.key] for work in finished if work.key in written} if written else {}
+        before = {work.key: rows[work.key].finished for work in finished if work.key in rows} if rows else {}
         units.append(Unit(name, steps, finished, after, sum([costs[step.artifact] for step in steps]), before))
     return units
 

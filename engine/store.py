@@ -278,13 +278,17 @@ class Store(Tree):
 
     def cells(self) -> dict[str, Rows]:
         """What counts of each cell, by its key; known without reading the rows. Damaged files do not count."""
-        return {cell: place.rows for cell, place in self._consistent(lambda files, _: current(files)).items()}
+        return self.survey()[0]
 
-    def damaged(self, thorough: bool) -> dict[str, str]:
-        """The files of results/ that are damaged, each with what is wrong; by their sizes and ends, or by all that is in them."""
+    def survey(self) -> tuple[dict[str, Rows], Mapping[str, str]]:
+        """`cells`, and the files of results/ that a glance at sizes and ends shows to be damaged, each with what is wrong."""
+        return self._consistent(lambda files, faults: ({cell: place.rows for cell, place in current(files).items()}, faults))
+
+    def damaged(self) -> dict[str, str]:
+        """The files of results/ that are damaged, each with what is wrong: all of them are read."""
 
         def read(files: Files, faults: Mapping[str, str]) -> dict[str, str]:
-            names = sorted(files) if thorough else []
+            names = sorted(files)
             return dict(faults) | {name: fault for name, fault in zip(names, self._each(self._fault, names), strict=True) if fault}
 
         return self._consistent(read)

@@ -83,9 +83,9 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     graph = compile_study(study, options.data)
     store = Store(options.out or f"runs/{study.name}")
     on_gpu = not options.local
-    plan, found = (make_plan(graph, store, on_gpu), damage(store)) if options.plan else mend(graph, store, on_gpu)
+    plan, found = mend(graph, store, on_gpu) if not options.plan else (make_plan(graph, store, on_gpu), [])
     warnings = _warnings(study, options.data)
-    for line in [f"{study.name}: {study.question}", *warnings, *found, *summary(plan, on_gpu)]:
+    for line in [f"{study.name}: {study.question}", *warnings, *found, *damage(plan), *summary(plan, on_gpu)]:
         console.print(line, markup=False, soft_wrap=True)
     if options.plan:
         # The one look that the engine takes at the analysis, and only its command line does

@@ -112,7 +112,7 @@ def test_damaged_rows_are_set_aside_and_done_again(
 def test_a_plan_tells_of_damage_and_moves_nothing(store: Store) -> None:
     name = rows_file(store)
     spoil(store, f"results/{name}", WAYS["cut"])
-    [line] = damage(store)
+    [line] = damage(make_plan(GRAPH, store, on_gpu=False))
     assert name in line and "a run moves it" in line
     assert len(make_plan(GRAPH, store, on_gpu=False).missing) == 1 and name in store._names("results")
 
@@ -193,7 +193,7 @@ def test_two_runs_that_see_the_same_damage_move_it_once(anywhere: Store, monkeyp
     store = anywhere
     whole, name = table(store), rows_file(store)
     spoil(store, f"results/{name}", WAYS["garbage"])
-    seen = store.damaged(thorough=True)
+    seen = store.damaged()
     assert store.quarantine(f"results/{name}", seen[name]) and store.quarantine(f"results/{name}", seen[name]) is None
     sham.run(GRAPH, store, monkeypatch)
     assert table(store).equals(whole) and len(store.quarantined()) == 1

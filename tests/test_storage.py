@@ -88,7 +88,7 @@ def test_a_full_disk_stops_the_run_and_with_room_it_goes_on(
             assert "the same command goes on" in str(error) and "No space left" in str(error)
         rows = store.results()
         assert (rows["status"] == "done").all()  # the disk's fault is no cell's
-        assert store.damaged(thorough=True) == {} == store.faults(sorted(store.artifacts()))
+        assert store.damaged() == {} == store.faults(sorted(store.artifacts()))
         assert not [path for path in Path(store.root).rglob(".tmp-*") if path.is_file()]
     assert stops >= 2
     columns = ["method", "target", "volume", "entity_type", "f1"]

@@ -124,7 +124,7 @@ def test_an_unreadable_file_with_rows_is_named(store: Store, name: str) -> None:
 
 def test_a_parquet_file_by_a_parts_name_that_is_none_is_an_error(store: Store) -> None:
     pl.DataFrame({"x": [1]}).write_parquet(Path(store.root, "results", "part1-0123456789ab.parquet"))
-    assert store.cells() == {} and list(store.damaged(thorough=False)) == ["part1-0123456789ab.parquet"]
+    assert store.cells() == {} and list(store.damaged()) == ["part1-0123456789ab.parquet"]
     with pytest.raises(StoreError, match="part1-0123456789ab"):
         store.results()
 
