@@ -17,9 +17,9 @@ from benchmarks.measure import alone, seconds
 from benchmarks.report import Report
 from engine.compiler import compile_study
 from engine.graph import CellWork
-from engine.parts import Rows, write_part
 from engine.plan import make_plan
 from engine.store import COLUMNS, Store
+from engine.store.parts import Rows, write_part
 from engine.study import load_study
 from engine.work import identity
 

@@ -11,7 +11,6 @@ from itertools import chain
 
 from engine.graph import CellWork, Graph, Step, without_collection
 from engine.models.sizes import Size, describe, describe_translator
-from engine.parts import Rows
 from engine.spec import (
     AlignmentRecipe,
     EvaluateRecipe,
@@ -25,6 +24,7 @@ from engine.spec import (
     TranslateRecipe,
 )
 from engine.store import Store
+from engine.store.parts import Rows
 from engine.work import MEASURING, TRAINING, Unit
 
 TOKENS_PER_SENTENCE = 40  # subwords of an average sentence in the corpora the engine was built on (10 in the sandbox)

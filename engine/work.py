@@ -29,9 +29,9 @@ from engine.errors import CheckpointError, OutOfMemoryError, StorageError
 from engine.fingerprint import canonical
 from engine.graph import CellWork, Step
 from engine.measured import columns
-from engine.retry import no_room
 from engine.spec import RECIPE_VERSION, Resources, Site
 from engine.store import Store, digest
+from engine.store.retry import no_room
 from engine.tasks.ner import f1
 
 TRAINING = ("pretrain", "finetune", "fewshot", "distill")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.parts import generation
 from engine.store import Store
+from engine.store.parts import generation
 
 
 class Killed(BaseException):

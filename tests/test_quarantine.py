@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from engine.errors import StoreError
 from engine.mend import damage, mend
 from engine.plan import make_plan
-from engine.store import Store, _local_copy
+from engine.store import Store
+from engine.store.artifacts import _local_copy
 from engine.train.loop import FolderCheckpoints, TrainingLog, _resume
 
 Damage = Callable[[bytes], bytes | None]  # None: the file is gone

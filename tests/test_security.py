@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 
 from analysis import report
 from engine.errors import ModelError, SprachbundError, StoreError
-from engine.files import inside
 from engine.models.load import load_model, model_type
 from engine.spec import DistillRecipe, Study
 from engine.steps.similarity import FILE
 from engine.store import Store, slug
+from engine.store.files import inside
 from engine.train.loop import PlainBackend
 
 ROOT = Path(__file__).resolve().parents[1]

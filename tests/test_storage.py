@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 import sham
 
-from engine import retry
 from engine.errors import StorageError
 from engine.mend import mend
-from engine.store import Store
+from engine.store import Store, retry
 
 GRAPH = sham.graph()
 SLOW = "When listing objects: AWS Error SLOW_DOWN during ListObjectsV2 operation: Please reduce your request rate."

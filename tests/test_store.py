@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 from engine.errors import StoreError
-from engine.parts import Rows
 from engine.store import Store, slug
+from engine.store.parts import Rows
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.integrity import stamp
+from engine.store.integrity import stamp
 
 CELLS = b"sprachbund.cells"  # in a part's metadata: its cells, each with the number of its rows, in the order of the rows
 LARGEST = 500_000  # cells: larger parts are not put into others, for metadata of 100 MB are more than pyarrow reads

@@ -9,18 +9,23 @@ import re
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import pyarrow as pa
 from pyarrow import fs
 
 from engine.errors import StorageError, StoreError
-from engine.retry import retried
+from engine.store.retry import retried
 
+AT_ONCE = 16  # files read or deleted at a time
 LOCAL = fs.LocalFileSystem()
+
+Answer = TypeVar("Answer")
 LONGEST_NAME = 255  # bytes, on every common file system
 _UNNAMED = re.compile(r"[\x00-\x1f\x7f\\]")
 _SECRET = re.compile(r"([a-z0-9]+://)(?:[^/?]*@|.*[?&][^=]*(?:secret|token|password|access_key|signature))", re.IGNORECASE)
@@ -159,6 +164,11 @@ class Tree:
                 f"--out {self.address}: cannot be written ({error}). Make room, or name a folder or bucket that you may write to; "
                 "what is done is kept, and the same command goes on."
             ) from error
+
+    def _each(self, work: Callable[[str], Answer], names: Sequence[str]) -> list[Answer]:
+        """Do the work for each name, many at a time: most of it is waiting."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return list(pool.map(work, names))
 
     def _remove_temporaries_of_the_dead(self) -> None:
         """Remove what a killed process of this machine had begun and not finished."""
