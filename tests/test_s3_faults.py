@@ -16,10 +16,9 @@ from small_study import STUDY, command
 from test_s3 import KEYS
 
 import engine
-from engine import retry
 from engine.errors import StorageError
 from engine.mend import mend
-from engine.store import Store, slug
+from engine.store import Store, retry, slug
 
 pytestmark = pytest.mark.cluster
 SLOW_DOWN = (503, b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>")
