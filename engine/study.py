@@ -171,7 +171,7 @@ def _execute(plan: Plan, study: Study, store: Store, options: argparse.Namespace
 
     resources = study.resources or Resources(gpus=0 if options.local else "auto")
     resources = with_threads(resources, options.address, options.jobs)
-    models = {short_name(name): str(Path(name).resolve()) for name in (*study.model, study.translator) if Path(name).is_dir()}
+    models = {short_name(name): str(Path(name).resolve()) for name in study.checkpoints if Path(name).is_dir()}
     site = Site(data=options.data and str(Path(options.data).resolve()), models=models, resources=resources)
     store.probe()
     at_once = start_ray(options.address, options.local, options.jobs, resources)

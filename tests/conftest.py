@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # test processes share the cores: more threads would wait for each other
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

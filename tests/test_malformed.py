@@ -21,7 +21,7 @@ from engine.data.text import read_text
 from engine.errors import DataError
 from engine.study import main
 
-EXAMPLES = int(os.environ.get("SPRACHBUND_EXAMPLES", "80"))
+EXAMPLES = int(os.environ.get("SPRACHBUND_EXAMPLES", "40"))
 some = settings(
     deadline=None, derandomize=True, max_examples=EXAMPLES // 4 + 1, suppress_health_check=list(HealthCheck), database=None, print_blob=False
 )

@@ -215,7 +215,7 @@ def test_the_report_says_what_the_sandbox_is(out: Path) -> None:
         (["--set", "dataset=wikiann", "--set", "sources=eng", "--set", "targets=nld"], "made from the sandbox's text"),
         (["--address", "127.0.0.1:1"], "--local runs on this machine alone"),
         (["--set", "model=nowhere/at-all"], "nowhere/at-all"),
-        (["--set", "form=boxes"], "slots, sentinel, encoder"),
+        (["--set", "form=boxes"], "slots, sentinel, spans, encoder"),
         (["--jobs", "0"], "at least 1"),
         (["--out", "/proc/nowhere"], "/proc/nowhere"),
     ],

@@ -1,6 +1,8 @@
 """Translation and projection: from the look-ups and the model to cells of both protocols, run by the command."""
 
+import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,14 +13,26 @@ from small_study import STUDY, command
 from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
 
 import engine
+from engine.compiler import compile_study
 from engine.data import sandbox
 from engine.data.corpora import open_dataset
 from engine.data.sentences import Sentence
 from engine.data.text import plain, tokenize
 from engine.data.translation import LookUp, SandboxTranslator, corpus_of, corpus_pairs
 from engine.errors import DataError, ModelError
+from engine.models import recipes
 from engine.models.translate import Nllb
-from engine.spec import Checkpoint, Projection, ProjectRecipe, Site, Split, TranslateRecipe, Translation, WordAlignment
+from engine.spec import (
+    Checkpoint,
+    Projection,
+    ProjectRecipe,
+    Site,
+    Split,
+    Study,
+    TranslateRecipe,
+    Translation,
+    WordAlignment,
+)
 from engine.steps import project, translate
 from engine.store import Store
 from engine.study import main as command_line
@@ -92,7 +106,7 @@ def test_with_the_gold_alignment_nearly_all_labels_are_right(tmp_path: Path, mat
         (folder := tmp_path / target).mkdir()
         recipe = TranslateRecipe(Checkpoint("sandbox", "1"), split, target, None, None)
         assert translate.run(recipe, {}, folder, Site(), CPU)["sentences"] == 500
-        projection = ProjectRecipe(None, "", False, False, None, Projection(alignment=GOLD, matching=matching), 64, "fp32")
+        projection = ProjectRecipe(None, "", False, False, None, None, Projection(alignment=GOLD, matching=matching), 64, "fp32")
         figures = project.run(projection, {"translations": folder}, folder, Site(), CPU)
         made = project.read_projected(folder)
         gold = [theirs for _, theirs, _ in sandbox.translations("x-eng", target, "dev")]
@@ -211,6 +225,24 @@ def test_a_corpus_is_labeled_by_the_teacher(tmp_path: Path, capsys: pytest.Captu
         assert said in " ".join(capsys.readouterr().err.split())
     file.write_text(PARALLEL.replace("layer=1", "aligner='gold'"))
     assert fails(file, "--data", str(data), *axes) and "only the sandbox knows the alignment" in capsys.readouterr().err
+
+
+def test_an_aligners_folder_is_known_by_its_content(nllb: str, tmp_path: Path) -> None:
+    """Any checkpoint will do: identity is all that is asked."""
+    elsewhere = shutil.copytree(nllb, tmp_path / Path(nllb).name)
+
+    def projects(folder: str) -> list[str]:
+        recipe = replace(recipes.LOCAL["tiny"], projection=Projection(alignment=WordAlignment(checkpoint=folder, layer=1)))
+        asked = Study(
+            name="aligned", question="", hypothesis="", dataset="sandbox", model="tiny", sources="x-eng", targets="x-nld", seeds=0,
+            methods="translate-train", volumes=100, recipes={"tiny": recipe},
+        )  # fmt: skip
+        return [name for name in compile_study(asked, None).steps if name.startswith("project-")]
+
+    before = projects(nllb)
+    assert before == projects(str(elsewhere))
+    (elsewhere / "more.json").write_text("{}")
+    assert before != projects(str(elsewhere))
 
 
 def fails(file: Path, *arguments: str) -> bool:

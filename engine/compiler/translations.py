@@ -4,6 +4,7 @@ Everything that such a method needs (a corpus, a language of the translator's, a
 before any step runs.
 """
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -37,6 +38,7 @@ class Translations:
         self.translator, self.corpus = self.study.translator, corpus_of(self.study.translator, material.data)
         for name in ("_translation", "_projection", "_size", "_settings", "_model"):
             setattr(self, name, cache(getattr(self, name)))
+        self._encoder = cache(checkpoint)
 
     def student(self, cell: Cell, teacher: Step) -> tuple[Step, str | None]:
         """The step that trains on text translated into the target, and what stands for the corpus where it is looked up."""
@@ -63,11 +65,13 @@ class Translations:
         translation, settings = self._translation(given, into, split), self._settings(name)
         predicted = test or self.corpus is not None
         model = teacher if predicted or settings.needs_tagger else None
-        own_encoder = settings.alignment.aligner == "embedding" and not settings.alignment.checkpoint
-        base, base_needs = self.material.base() if model or own_encoder else (None, ())
+        own, named = settings.alignment.aligner == "embedding", settings.alignment.checkpoint
+        base, base_needs = self.material.base() if model or (own and not named) else (None, ())
+        aligner = self._encoder(named) if named else base if own else None
+        unnamed = replace(settings, alignment=replace(settings.alignment, checkpoint=""))
         training = self.recipe.finetune
         recipe = ProjectRecipe(
-            base, translation.fingerprint, test, predicted, model and model.fingerprint, settings, training.max_tokens,
+            base, translation.fingerprint, test, predicted, model and model.fingerprint, aligner, unnamed, training.max_tokens,
             training.precision,
         )  # fmt: skip
         needs = (("translations", translation.artifact), *([("model 0", model.artifact)] if model else ()), *base_needs)

@@ -11,6 +11,7 @@ from engine.projection.alignment import Alignment, as_matrix
 from engine.projection.candidates import Candidates, ngrams, predicted
 from engine.spec import Projection
 from engine.tasks.ner import spans
+from engine.tasks.spans import tagged
 
 
 def project(
@@ -43,7 +44,7 @@ def project(
         score = _scores(matrix, kinds, entities, places, settings, probabilities, tags, nmt)
         solve = {"ilp": match.ilp, "greedy": match.greedy}[settings.matching]
         found = [(entity, tuple(places[place])) for entity, place in solve(score, places, settings.n_proj, settings.bound)]
-    return _tags(len(target_words), [(kinds[entity], span) for entity, span in found])
+    return tagged([(kinds[entity], first, stop - 1) for entity, (first, stop) in found], len(target_words))
 
 
 def project_all(
@@ -112,10 +113,3 @@ def _entities(tags: Sequence[str]) -> tuple[list[str], list[tuple[int, int]]]:
     """The types and the spans, (first word, word after the last), of a sentence's entities."""
     found = spans(tags)
     return [kind for kind, _, _ in found], [(first, last + 1) for _, first, last in found]
-
-
-def _tags(words: int, found: Sequence[tuple[str, tuple[int, int]]]) -> tuple[str, ...]:
-    tags = ["O"] * words
-    for kind, (first, stop) in found:
-        tags[first:stop] = [f"B-{kind}", *[f"I-{kind}"] * (stop - first - 1)]
-    return tuple(tags)

@@ -271,7 +271,8 @@ class ProjectRecipe:
     """Sentences with translations -> the translations, or `backwards` the originals, labeled.
 
     `translations`: the fingerprint of their step. `predicted`: the labels are not the sentences' own, but what `model`,
-    a tagger trained from `base`, gives them. Both are None where nothing asks them.
+    a tagger trained from `base`, gives them. `aligner`: the encoder that aligns words; the projection itself names none, for
+    a folder's path is not what decides. All three are None where nothing asks them.
     """
 
     kind = "project"
@@ -280,6 +281,7 @@ class ProjectRecipe:
     backwards: bool
     predicted: bool
     model: str | None
+    aligner: Checkpoint | str | None
     projection: Projection
     max_tokens: int
     precision: str

@@ -159,6 +159,12 @@ class Study:
         for code in {*self.targets, *(code for sources in self.sources for code in sources)}:
             language(code)
 
+    @property
+    def checkpoints(self) -> set[str]:
+        """The folders and hub ids that it names: its models, translator and aligners."""
+        projections = [each for recipe in (self.recipes or {}).values() for each in (recipe.projection, *recipe.projections.values())]
+        return {*self.model, self.translator, *(each.alignment.checkpoint for each in projections)} - {""}
+
     def varied(self, **changes: Any) -> "Study":
         """The same study with some fields changed, checked anew."""
         return type(self)(**{f.name: getattr(self, f.name) for f in fields(self)} | changes)

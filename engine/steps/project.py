@@ -70,8 +70,7 @@ def _alignments(
     settings = recipe.projection.alignment
     if settings.aligner == "gold":
         return [pair.alignment for pair in pairs]
-    own = settings.aligner == "embedding" and not settings.checkpoint
-    checkpoint = start(recipe.base, inputs, site) if own else ""
+    checkpoint = start(recipe.aligner, inputs, site) if recipe.aligner else ""
     align = new_aligner(settings, checkpoint, recipe.max_tokens, recipe.precision, str(backend.device))
     words = [(pair.original.words, pair.translation) for pair in pairs]
     if settings.aligner != "embedding":
