@@ -1,9 +1,9 @@
-# `make study`, `make test` and `make test-cluster` set everything up first. The plain commands stand in the README.
+# Each of these sets everything up first. The plain commands stand in the README.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: study test test-cluster lint
+.PHONY: study test test-cluster test-soak lint
 
 .venv/done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -19,7 +19,10 @@ test: .venv/done
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not cluster"
 
 test-cluster: .venv/done
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m cluster
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "cluster and not soak"
+
+test-soak: .venv/done
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m soak
 
 lint: .venv/done
 	$(BIN)/ruff check .

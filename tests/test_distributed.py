@@ -154,6 +154,7 @@ def test_bf16_is_autocast_in_all(together, tiny):
     assert {value.dtype for value in weights.values()} == {np.dtype("float32")}
 
 
+@pytest.mark.soak
 def test_a_lost_worker_is_replaced_and_an_error_is_passed_on(together, tiny):
     folder, resources = tiny.parent, replace(RESOURCES, zero_stage=3)
     with pytest.raises(DataError, match="^line 3 has no tag$") as raised:

@@ -118,6 +118,7 @@ def address(proxy: Proxy, request: pytest.FixtureRequest) -> str:
     return f"s3://studies/{name}?endpoint_override=127.0.0.1:{proxy.server_port}&scheme=http"
 
 
+@pytest.mark.soak
 def test_a_study_outlives_outages(proxy: Proxy, address: str, tmp_path: Path) -> None:
     file = tmp_path / "small.py"
     file.write_text(STUDY)
@@ -131,6 +132,7 @@ def test_a_study_outlives_outages(proxy: Proxy, address: str, tmp_path: Path) ->
     assert len(whole) == 4 and (whole["status"] == "done").all()
 
 
+@pytest.mark.soak
 def test_a_server_that_stays_out_stops_the_run_and_the_next_goes_on(
     proxy: Proxy, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
