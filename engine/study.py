@@ -23,8 +23,9 @@ from rich.table import Table
 
 import engine
 from engine.compiler import compile_study
+from engine.compiler.material import open_labeled
 from engine.data.corpora import leaks
-from engine.data.union import open_union
+from engine.data.example_corpora import example_leaks
 from engine.errors import SprachbundError, StudyError, did_you_mean
 from engine.mend import damage, mend
 from engine.models.sizes import short_name
@@ -152,10 +153,11 @@ def _warnings(study: Study, data: str | None) -> list[str]:
     lines = []
     if data and set(study.dataset) == {"sandbox"} and study.translator == "sandbox":
         lines.append(f"warning: --data {data} is not read: the sandbox is made, not read. Add --set dataset=NAME")
+    leaks_of = leaks if study.task == "ner" else example_leaks
     for name in study.dataset:
-        union = open_union(name, data, study.types, study.dropped_types)
+        union, _ = open_labeled(study, name, data)
         for code in sorted({*study.targets, *chain.from_iterable(study.sources)}):
-            if number := leaks(dataset := union.serving(code), code):
+            if number := leaks_of(dataset := union.serving(code), code):
                 lines.append(
                     f"warning: {dataset.name} {code}: {number} test sentences stand in its train split too; students never see them, "
                     "models trained on its labels do"

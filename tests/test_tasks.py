@@ -30,6 +30,7 @@ from engine.plan import make_plan
 from engine.spec import Resources, Site, Study, Training
 from engine.store import Store
 from engine.study import load_study
+from engine.study import main as command_line
 from engine.tasks.nli import LABELS
 from engine.train.loop import PlainBackend
 from engine.train.losses import cross_entropy
@@ -178,6 +179,20 @@ def test_the_example_of_the_docs_is_a_study(tmp_path):
     cells = compile_study(study, None).cells
     assert {(work.cell.task, work.cell.method) for work in cells} == {("nli", "direct"), ("nli", "in-language")}
     assert compile_study(study.varied(task="qa", methods=("direct",)), None).cells
+
+
+def test_the_plan_of_a_folder_s_pairs_tells_of_leaks(tiny, tmp_path, capsys):
+    (tmp_path / "nli").mkdir()
+    for split in ("train", "test"):
+        (tmp_path / f"nli/mini_swa.{split}.tsv").write_text("premise\thypothesis\tlabel\nAda sang.\tAda slept.\tneutral\n")
+    file = tmp_path / "pairs.py"
+    file.write_text(
+        "from engine.spec import Study\n"
+        'local = study = Study(name="pairs", question="", hypothesis="", task="nli", dataset="mini", sources="swa", targets="swa", '
+        f'methods="in-language", seeds=0, model={tiny!r})\n'
+    )
+    assert command_line([str(file), "--local", "--plan", "--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    assert "warning: mini swa: 1 test sentences stand in its train split too" in capsys.readouterr().out
 
 
 def test_the_tasks_share_the_base_model(tmp_path):

@@ -23,7 +23,7 @@ class Material:
 
     def __init__(self, study: Study, graph: Graph, dataset: str, model: str, data: str | None) -> None:
         self.study, self.graph, self.model, self.data = study, graph, model, data
-        self.dataset, self._text = _open(study, dataset, data)
+        self.dataset, self._text = open_labeled(study, dataset, data)
         self.name, self.family = short_name(model), describe(model).family
         self.checkpoint = checkpoint(model)
         self.recipe: Recipe = (recipes.OF_TASK[study.task] | dict(study.recipes or {}))[self.family]
@@ -103,7 +103,7 @@ def content(split: Split) -> str:
     return f"{split.language} {split.version}"
 
 
-def _open(study: Study, name: str, data: str | None) -> tuple[Union, Union | None]:
+def open_labeled(study: Study, name: str, data: str | None) -> tuple[Union, Union | None]:
     """What is labeled for the study's task, and where plain text comes from, if it comes from anywhere."""
     if study.task == "ner":
         return (union := open_union(name, data, study.types, study.dropped_types)), union

@@ -36,7 +36,7 @@ class Translations:
     def __init__(self, material: Material) -> None:
         self.material, self.study, self.recipe = material, material.study, material.recipe
         self.translator, self.corpus = self.study.translator, corpus_of(self.study.translator, material.data)
-        for name in ("_translation", "_projection", "_size", "_settings", "_model"):
+        for name in ("_translation", "_projection", "_size", "_settings", "_fixed", "_model"):
             setattr(self, name, cache(getattr(self, name)))
         self._encoder = cache(checkpoint)
 

@@ -6,9 +6,10 @@ datasets are one in `union`.
 """
 
 import unicodedata
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from engine import spec
 from engine.data import iob2
@@ -18,20 +19,19 @@ from engine.data.sentences import Sentence
 from engine.errors import DataError, did_you_mean
 from engine.languages import SANDBOX_CODES
 
+Read = Callable[[str, str], list[Any]]  # the examples of a language and split
+Same = Callable[[Any], Any]  # what equal examples have in common
 
-class Dataset(Protocol):
-    """Sentences by language and split. All methods raise DataError, naming what there is, where a split is missing."""
+
+class Splits(Protocol):
+    """Examples by language and split. All methods raise DataError, naming what there is, where a split is missing."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def disjoint(self) -> bool:
-        """Whether by construction no sentence stands in two splits."""
-        ...
-
-    def languages(self) -> tuple[str, ...] | None:
-        """The languages with labeled text; None where it is taken to have every real one."""
+        """Whether by construction no example stands in two splits."""
         ...
 
     def splits(self, language: str) -> tuple[str, ...]:
@@ -43,7 +43,15 @@ class Dataset(Protocol):
         ...
 
     def size(self, language: str, split: str) -> int | None:
-        """The number of sentences, all of them checked; None where only a download could tell."""
+        """The number of examples, all of them checked; None where only a download could tell."""
+        ...
+
+
+class Dataset(Splits, Protocol):
+    """Sentences by language and split."""
+
+    def languages(self) -> tuple[str, ...] | None:
+        """The languages with labeled text; None where it is taken to have every real one."""
         ...
 
     def sentences(self, language: str, split: str) -> list[Sentence]:
@@ -135,33 +143,43 @@ def pool(dataset: Dataset, language: str, split: str) -> list[Sentence]:
 
 def held_out(dataset: Dataset, language: str) -> set[str]:
     """The texts, as `text_of` has them, of the language's dev and test splits, which nothing may be trained on."""
-    return {text_of(s) for held in _held_out(dataset, language) for s in dataset.sentences(language, held)}
+    return texts(dataset.sentences, language, held_out_splits(dataset, language), text_of)
 
 
 def pool_version(dataset: Dataset, language: str, split: str) -> str:
     """The versions of all that decides a pool: its split and the held-out ones."""
-    versions = [dataset.version(language, name) for name in (split, *_held_out(dataset, language))]
+    versions = [dataset.version(language, name) for name in (split, *held_out_splits(dataset, language))]
     return "+".join(dict.fromkeys(versions))
 
 
 def pool_size(dataset: Dataset, language: str, split: str) -> int | None:
     """The number of sentences in a pool; None where only a download could tell."""
     size = dataset.size(language, split)
-    return size if size is None or not _held_out(dataset, language) else len(pool(dataset, language, split))
+    return size if size is None or not held_out_splits(dataset, language) else len(pool(dataset, language, split))
 
 
 def leaks(dataset: Dataset, language: str) -> int | None:
     """How many test sentences stand in the train split too; None where only a download could tell."""
+    return leaking(dataset, dataset.sentences, language, text_of)
+
+
+def leaking(dataset: Splits, read: Read, language: str, same: Same) -> int | None:
+    """`leaks` of any examples: `read` gives a split's, `same` what equal ones have in common."""
     if dataset.disjoint or not {"train", "test"} <= set(dataset.splits(language)):
         return 0
     if dataset.size(language, "test") is None:
         return None
-    train = {text_of(sentence) for sentence in dataset.sentences(language, "train")}
-    return sum(text_of(sentence) in train for sentence in dataset.sentences(language, "test"))
+    train = texts(read, language, ["train"], same)
+    return sum(same(example) in train for example in read(language, "test"))
 
 
-def _held_out(dataset: Dataset, language: str) -> list[str]:
-    """The splits whose sentences a pool may not have."""
+def texts(read: Read, language: str, splits: Iterable[str], same: Same) -> set[Any]:
+    """What the examples of some splits have in common with those equal to them."""
+    return {same(example) for split in splits for example in read(language, split)}
+
+
+def held_out_splits(dataset: Splits, language: str) -> list[str]:
+    """The splits whose examples a pool may not have."""
     return [split for split in ("dev", "test") if split in dataset.splits(language) and not dataset.disjoint]
 
 

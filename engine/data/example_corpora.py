@@ -10,35 +10,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from engine import spec
-from engine.data.corpora import require_same
+from engine.data.corpora import Splits, held_out_splits, leaking, require_same, texts
 from engine.data.example_files import LAYOUTS, FolderExamples, folder_datasets
 from engine.data.example_hub import HUB_NAMES, open_example_hub
 from engine.data.examples import Example
 from engine.errors import DataError, did_you_mean
 
 
-class ExampleDataset(Protocol):
-    """Examples by language and split. All methods raise DataError, naming what there is, where a split is missing."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def disjoint(self) -> bool:
-        """Whether by construction no example stands in two splits."""
-        ...
-
-    def splits(self, language: str) -> tuple[str, ...]:
-        """The splits that a language has."""
-        ...
-
-    def version(self, language: str, split: str) -> str:
-        """What fixes the content: a hash of it, or a revision. Takes milliseconds and no network."""
-        ...
-
-    def size(self, language: str, split: str) -> int | None:
-        """The number of examples, all of them checked; None where only a download could tell."""
-        ...
+class ExampleDataset(Splits, Protocol):
+    """Examples of a task by language and split."""
 
     def examples(self, language: str, split: str) -> list[Any]:
         """All examples, `Pair`s or `Question`s, in the file's order. DataError also where they are malformed."""
@@ -105,8 +85,7 @@ def pool_examples(dataset: ExampleDataset, language: str, split: str) -> list[An
 
     Equal are what `example_leaks` takes for equal.
     """
-    held_out = [name for name in ("dev", "test") if name in dataset.splits(language) and not dataset.disjoint]
-    tested = {_folded(example) for name in held_out for example in dataset.examples(language, name)}
+    tested = texts(dataset.examples, language, held_out_splits(dataset, language), _folded)
     return [replace(example, label=None) for example in dataset.examples(language, split) if _folded(example) not in tested]
 
 
@@ -116,12 +95,7 @@ def example_leaks(dataset: ExampleDataset, language: str) -> int | None:
     Equal are two pairs with the same premise and hypothesis, two questions with the same context and wording, whatever
     their case, their blanks, and how Unicode writes them (NFKC).
     """
-    if dataset.disjoint or not {"train", "test"} <= set(dataset.splits(language)):
-        return 0
-    if dataset.size(language, "test") is None:
-        return None
-    train = {_folded(example) for example in dataset.examples(language, "train")}
-    return sum(_folded(example) in train for example in dataset.examples(language, "test"))
+    return leaking(dataset, dataset.examples, language, _folded)
 
 
 def _folded(example: Example) -> tuple[str, ...]:

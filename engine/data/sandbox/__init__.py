@@ -10,6 +10,7 @@ import json
 from functools import lru_cache
 from hashlib import sha256
 from random import Random
+from typing import Any
 from zlib import crc32
 
 from engine.data.sandbox import lexicon, meaning, typology
@@ -36,7 +37,11 @@ Alignment = tuple[tuple[int, int], ...]
 def version(language: str, split: str) -> str:
     """Hash of all that decides a split's sentences; costs milliseconds. Raises DataError for an unknown split."""
     count = size(language, split)
-    decisive = [GENERATOR_VERSION, language, split, count, *_PARAMETERS, checksums()]
+    return hashed(GENERATOR_VERSION, language, split, count, *_PARAMETERS, checksums())
+
+
+def hashed(*decisive: Any) -> str:
+    """Stands for all that decides something made here."""
     return sha256(json.dumps(decisive).encode()).hexdigest()[:16]
 
 

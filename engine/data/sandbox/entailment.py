@@ -4,10 +4,8 @@ A hypothesis is drawn first, each second one negative, then a premise for each l
 every label, and nothing in it tells which. That only one sentence of a pair is negative tells something, but not all.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from hashlib import sha256
 from random import Random
 
 from engine.data import sandbox
@@ -30,8 +28,7 @@ Maker = Callable[[], Clause | None]
 def version(language: str, split: str) -> str:
     """Hash of all that decides a split's pairs; costs milliseconds. Raises DataError as `size` does."""
     size(language, split)
-    decisive = [VERSION, PARAMETERS, sandbox.version(language, split)]
-    return sha256(json.dumps(decisive).encode()).hexdigest()[:16]
+    return sandbox.hashed(VERSION, PARAMETERS, sandbox.version(language, split))
 
 
 def size(language: str, split: str) -> int:

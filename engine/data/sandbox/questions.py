@@ -6,10 +6,8 @@ sentence, answers it. The question word stands where its phrase stood and takes 
 languages move it. The answer is what the text says there, verbatim: a name without its title, a noun with all that is its.
 """
 
-import json
 from collections.abc import Iterator
 from functools import lru_cache
-from hashlib import sha256
 from random import Random
 
 from engine.data import sandbox
@@ -32,8 +30,7 @@ WHO, WHAT, WHERE, WHEN = QUESTION_WORDS
 def version(language: str, split: str) -> str:
     """Hash of all that decides a split's questions; costs milliseconds. Raises DataError as `size` does."""
     size(language, split)
-    decisive = [VERSION, PARAMETERS, sandbox.version(language, split)]
-    return sha256(json.dumps(decisive).encode()).hexdigest()[:16]
+    return sandbox.hashed(VERSION, PARAMETERS, sandbox.version(language, split))
 
 
 def size(language: str, split: str) -> int:
