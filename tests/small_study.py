@@ -1,8 +1,18 @@
-"""A study small enough for tests, and the command line as a user calls it."""
+"""A study small enough for tests, the command line as a user calls it, and a study run in this process."""
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+
+import polars as pl
+
+import engine
+from engine.compiler import compile_study
+from engine.plan import make_plan
+from engine.spec import Resources, Site, Study
+from engine.store import Store
+from engine.work import run_unit
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDY = '''
@@ -26,3 +36,15 @@ def command(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[st
         [sys.executable, "-m", "engine.study", *arguments], capture_output=True, text=True, cwd=cwd, timeout=280,
         check=False,
     )  # fmt: skip
+
+
+def run_here(study: Study, out: Path, models: Mapping[str, str] | None = None) -> pl.DataFrame:
+    """The table of a study, run to its end in this process, without Ray; nothing fails, and then nothing is left to run."""
+    graph, store = compile_study(study, None), Store(str(out))
+    store.probe()
+    site = Site(models=models or {}, resources=Resources(gpus=0))
+    for unit in make_plan(graph, store, on_gpu=False).units:
+        failed = run_unit(unit, store, site).failed
+        assert not failed, failed
+    assert not make_plan(compile_study(study, None), store, on_gpu=False).to_run
+    return engine.results(store.address)

@@ -10,10 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_study import STUDY
+from small_study import STUDY, run_here
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-import engine
 from analysis.sentences import compare, counts
 from engine.compiler import compile_study
 from engine.data.examples import Pair, Question
@@ -26,8 +25,7 @@ from engine.models.saved import load_tagger, save_tagger
 from engine.models.tagger import Tagger
 from engine.models.tiny import make_tiny
 from engine.models.two_texts import joined, pair_marks
-from engine.plan import make_plan
-from engine.spec import Resources, Site, Study, Training
+from engine.spec import Study, Training
 from engine.store import Store
 from engine.study import load_study
 from engine.study import main as command_line
@@ -35,7 +33,6 @@ from engine.tasks.nli import LABELS
 from engine.train.loop import PlainBackend
 from engine.train.losses import cross_entropy
 from engine.train.tagging import fit
-from engine.work import run_unit
 
 TEXTS = ["Ada wrote a poem.", "Bo sang in London.", "Cy never came to Rome.", "Di slept."]
 PAIRS = [Pair(one, other, LABELS[(i + 2 * j) % 3]) for i, one in enumerate(TEXTS) for j, other in enumerate(TEXTS)]
@@ -137,18 +134,9 @@ def study_of(task: str, tmp_path: Path, **changes: object) -> Study:
     return load_study(file, local=True).varied(**({"volumes": (0,)} | changes))
 
 
-def run(study: Study, out: Path) -> pl.DataFrame:
-    graph, store = compile_study(study, None), Store(str(out))
-    store.probe()
-    for unit in make_plan(graph, store, on_gpu=False).units:
-        assert run_unit(unit, store, Site(resources=Resources(gpus=0))).failed == {}
-    assert not make_plan(compile_study(study, None), store, on_gpu=False).to_run
-    return engine.results(store.address)
-
-
 def test_a_study_of_pairs_ends_as_rows_of_each_label(tmp_path, few):
     study = study_of("nli", tmp_path, methods=("direct", "teacher-student"), volumes=(0, 40), shots=(0, 9))
-    frame = run(study, tmp_path / "out")
+    frame = run_here(study, tmp_path / "out")
     assert set(frame["status"]) == {"done"} and set(frame["task"]) == {"nli"} and set(frame["form"]) == {"slots"}
     assert set(frame["entity_type"]) == {"ALL", *LABELS} and len(frame) == 3 * 4
     whole = frame.filter(pl.col("entity_type") == "ALL")
@@ -163,7 +151,7 @@ def test_a_study_of_pairs_ends_as_rows_of_each_label(tmp_path, few):
 
 
 def test_a_study_of_questions_has_squads_scores(tmp_path, few):
-    row = run(study_of("qa", tmp_path), tmp_path / "out").row(0, named=True)
+    row = run_here(study_of("qa", tmp_path), tmp_path / "out").row(0, named=True)
     assert row["form"] == "text" and row["entity_type"] == "ALL" and row["truncated"] == 0
     assert 1 >= row["f1"] >= row["exact_match"] >= 0 and row["collapsed"] == (row["f1"] < 0.05)
     assert row["tp"] is None and row["precision"] is None and 0 <= row["source_f1"] <= 1

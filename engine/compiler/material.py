@@ -24,10 +24,12 @@ class Material:
     def __init__(self, study: Study, graph: Graph, dataset: str, model: str, data: str | None) -> None:
         self.study, self.graph, self.model, self.data = study, graph, model, data
         self.dataset, self._text = open_labeled(study, dataset, data)
-        self.name, self.family = short_name(model), describe(model).family
+        self.name, self.size = short_name(model), describe(model)
+        self.family = self.size.family
         self.checkpoint = checkpoint(model)
         self.recipe: Recipe = (recipes.OF_TASK[study.task] | dict(study.recipes or {}))[self.family]
         self._check_tiny()
+        self._check_lengths()
         for name in ("base", "split", "pool"):  # once for all cells, of which there may be 100,000
             setattr(self, name, cache(getattr(self, name)))
 
@@ -41,6 +43,16 @@ class Material:
             )
         if self.recipe.pretrain is None:
             raise StudyError("model=tiny with a recipe without `pretrain`: the tiny model is made by that step. Give one.")
+
+    def _check_lengths(self) -> None:
+        positions = self.size.positions
+        for name in ("finetune", "distill", "adapt", "fewshot"):
+            training = getattr(self.recipe, name)
+            if positions and training and training.max_tokens > positions:
+                raise StudyError(
+                    f"max_tokens={training.max_tokens} in `{name}` with model={self.model}: it has places for {positions} "
+                    f"subwords. Give the recipe of the family {self.family!r} at most so many."
+                )
 
     def serving(self, language: str) -> Dataset:
         """The dataset that the language's labeled text is from."""

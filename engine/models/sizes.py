@@ -22,7 +22,8 @@ class Size:
     """A model's family ("mt5", "encoder" or "tiny") and its shape.
 
     `layers`: of the encoder. `inner`: width of all heads together. `feed_forwards`: matrices of a feed-forward part, 3
-    where it is gated. `vocabulary`: pieces of the checkpoint as it is published.
+    where it is gated. `vocabulary`: pieces of the checkpoint as it is published. `positions`: the longest input, in
+    subwords; None where positions are relative and any length goes.
     """
 
     family: str
@@ -34,6 +35,7 @@ class Size:
     decoder_layers: int
     vocabulary: int
     feed_forwards: int
+    positions: int | None = None
 
     @property
     def form(self) -> str:
@@ -68,10 +70,10 @@ def _mt5(width: int, feed_forward: int, heads: int, layers: int) -> Size:
     )  # fmt: skip
 
 
-def _encoder(width: int, feed_forward: int, heads: int, layers: int, vocabulary: int) -> Size:
+def _encoder(width: int, feed_forward: int, heads: int, layers: int, vocabulary: int, positions: int | None = 512) -> Size:
     return Size(
         family="encoder", width=width, feed_forward=feed_forward, heads=heads, inner=width, layers=layers,
-        decoder_layers=0, vocabulary=vocabulary, feed_forwards=2,
+        decoder_layers=0, vocabulary=vocabulary, feed_forwards=2, positions=positions,
     )  # fmt: skip
 
 
@@ -152,7 +154,14 @@ def from_config(values: Mapping[str, Any]) -> Size | None:
     depth = values.get("num_hidden_layers") or values.get("n_layers", 0)
     heads = values.get("num_attention_heads") or values.get("n_heads", 1)
     feed_forward = values.get("intermediate_size") or values.get("hidden_dim") or 4 * width
-    return _encoder(width, feed_forward, heads, depth, values.get("vocab_size", 0)) if width and depth else None
+    return _encoder(width, feed_forward, heads, depth, values.get("vocab_size", 0), _positions(values)) if width and depth else None
+
+
+def _positions(values: Mapping[str, Any]) -> int | None:
+    """The places of a configuration, where it tells. RoBERTa and its kin count from the one behind the padding's id."""
+    places = values.get("max_position_embeddings")
+    counted_on = places and "roberta" in values.get("model_type", "")
+    return places - values.get("pad_token_id", 1) - 1 if counted_on else places
 
 
 def short_name(name: str) -> str:

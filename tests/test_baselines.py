@@ -1,0 +1,101 @@
+"""The baselines mBERT and XLM-R, as their makers lay them out, with few random weights: their own tokenizers, ids and paddings."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from small_study import run_here
+from tokenizers import trainers
+from tokenizers.implementations import BertWordPieceTokenizer
+from toy import TYPES, toy_sentences
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    BertTokenizerFast,
+    XLMRobertaConfig,
+    XLMRobertaForMaskedLM,
+    XLMRobertaTokenizerFast,
+)
+
+from engine.compiler import compile_study
+from engine.errors import StudyError
+from engine.models.load import model_type, new_tagger
+from engine.models.predict import probabilities
+from engine.models.sizes import describe, short_name
+from engine.spec import Distillation, Pretraining, Recipe, Study, Training
+from engine.tasks.ner import tag_set
+
+SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+SENTENCES = toy_sentences(40)
+WORDS = [" ".join(sentence.words) for sentence in SENTENCES]
+TRAINING: dict[str, Any] = {"steps": 6, "batch_size": 8, "learning_rate": 1e-3}
+RECIPE = Recipe(
+    finetune=Training(freeze_layers=1, **TRAINING), distill=Distillation(freeze_layers=1, **TRAINING),
+    adapt=Pretraining(objective="masked-lm", sentences=40, **TRAINING), fewshot=Training(**TRAINING),
+)  # fmt: skip
+
+
+def mbert(folder: Path) -> str:
+    """Cased WordPieces between [CLS] and [SEP], padded with id 0."""
+    pieces = BertWordPieceTokenizer(lowercase=False)
+    pieces.train_from_iterator(WORDS, vocab_size=120, min_frequency=1)
+    BertTokenizerFast(pieces.get_vocab(), do_lower_case=False).save_pretrained(folder)
+    BertForMaskedLM(BertConfig(vocab_size=pieces.get_vocab_size(), **SMALL)).save_pretrained(folder)
+    return str(folder)
+
+
+def xlm_r(folder: Path) -> str:
+    """A unigram model's pieces between <s> and </s>, padded with id 1, from which positions are counted."""
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    plain = XLMRobertaTokenizerFast().backend_tokenizer
+    plain.train_from_iterator(WORDS, trainers.UnigramTrainer(vocab_size=120, special_tokens=[*special, "<mask>"], unk_token="<unk>", show_progress=False))
+    vocabulary = sorted(plain.get_vocab().items(), key=lambda piece: piece[1])
+    XLMRobertaTokenizerFast(vocab=[(piece, -float(number)) for piece, number in vocabulary]).save_pretrained(folder)
+    XLMRobertaForMaskedLM(XLMRobertaConfig(vocab_size=len(vocabulary), max_position_embeddings=302, **SMALL)).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module", params=[mbert, xlm_r], ids=["mbert", "xlm-r"])
+def baseline(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return request.param(tmp_path_factory.mktemp("baseline"))
+
+
+def test_words_are_read_as_by_the_library_with_their_tag_on_the_first_subword(baseline):
+    tagger, tokenizer = new_tagger(baseline, "encoder", tag_set(TYPES), seed=0), AutoTokenizer.from_pretrained(baseline)
+    for sentence, window in zip(SENTENCES, tagger.windows(SENTENCES, 64), strict=True):
+        whole = tokenizer(list(sentence.words), is_split_into_words=True)
+        assert window.input_ids == whole["input_ids"]
+        assert window.slots == [whole.word_ids().index(number) for number in range(len(sentence.words))]
+
+
+def test_an_answer_does_not_depend_on_what_it_is_padded_with(baseline):
+    tagger = new_tagger(baseline, "encoder", tag_set(TYPES), seed=0)
+    together = probabilities(tagger, SENTENCES, 64, 40)
+    for sentence, expected in zip(SENTENCES[:8], together, strict=False):
+        np.testing.assert_allclose(probabilities(tagger, [sentence], 64, 1)[0], expected, atol=1e-5)
+
+
+def study_of(model: str, **longer: int) -> Study:
+    recipe = replace(RECIPE, finetune=replace(RECIPE.finetune, **longer))
+    return Study(
+        name="baseline", question="", hypothesis="", dataset="sandbox", model=model, sources="x-eng", targets="x-nld", volumes=(0, 20),
+        shots=(0, 5), seeds=(0,), methods=("direct", "adapted-target", "teacher-student", "in-language"), recipes={"encoder": recipe},
+    )  # fmt: skip
+
+
+def test_a_study_of_it_ends_in_a_table(baseline, tmp_path):
+    frame = run_here(study_of(baseline), tmp_path / "out", {short_name(baseline): baseline}).filter(pl.col("entity_type") == "ALL")
+    assert set(frame["status"]) == {"done"} and set(frame["form"]) == {"encoder"}
+    assert sorted(frame["method"]) == ["adapted-target", "adapted-target", "direct", "direct", "in-language", "teacher-student"]
+
+
+def test_a_window_longer_than_its_positions_is_refused_before_anything_runs(baseline):
+    places = describe(baseline).positions
+    assert places == (300 if "xlm" in model_type(baseline) else 512)
+    assert compile_study(study_of(baseline, max_tokens=places), None).cells
+    with pytest.raises(StudyError, match=f"max_tokens={places + 1} in `finetune`.*places for {places} subwords.*'encoder'"):
+        compile_study(study_of(baseline, max_tokens=places + 1), None)
