@@ -38,13 +38,13 @@ def command(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[st
     )  # fmt: skip
 
 
-def run_here(study: Study, out: Path, models: Mapping[str, str] | None = None) -> pl.DataFrame:
+def run_here(study: Study, out: Path, models: Mapping[str, str] | None = None, data: str | None = None) -> pl.DataFrame:
     """The table of a study, run to its end in this process, without Ray; nothing fails, and then nothing is left to run."""
-    graph, store = compile_study(study, None), Store(str(out))
+    graph, store = compile_study(study, data), Store(str(out))
     store.probe()
-    site = Site(models=models or {}, resources=Resources(gpus=0))
+    site = Site(data=data, models=models or {}, resources=Resources(gpus=0))
     for unit in make_plan(graph, store, on_gpu=False).units:
         failed = run_unit(unit, store, site).failed
         assert not failed, failed
-    assert not make_plan(compile_study(study, None), store, on_gpu=False).to_run
+    assert not make_plan(compile_study(study, data), store, on_gpu=False).to_run
     return engine.results(store.address)

@@ -1,25 +1,15 @@
-"""The baselines mBERT and XLM-R, as their makers lay them out, with few random weights: their own tokenizers, ids and paddings."""
+"""The baselines mBERT and XLM-R, with few random weights: read as the library reads them, and a study of each."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from small_models import SENTENCES, mbert, xlm_r
 from small_study import run_here
-from tokenizers import trainers
-from tokenizers.implementations import BertWordPieceTokenizer
-from toy import TYPES, toy_sentences
-from transformers import (
-    AutoTokenizer,
-    BertConfig,
-    BertForMaskedLM,
-    BertTokenizerFast,
-    XLMRobertaConfig,
-    XLMRobertaForMaskedLM,
-    XLMRobertaTokenizerFast,
-)
+from toy import TYPES
+from transformers import AutoTokenizer
 
 from engine.compiler import compile_study
 from engine.errors import StudyError
@@ -29,34 +19,11 @@ from engine.models.sizes import describe, short_name
 from engine.spec import Distillation, Pretraining, Recipe, Study, Training
 from engine.tasks.ner import tag_set
 
-SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-SENTENCES = toy_sentences(40)
-WORDS = [" ".join(sentence.words) for sentence in SENTENCES]
 TRAINING: dict[str, Any] = {"steps": 6, "batch_size": 8, "learning_rate": 1e-3}
 RECIPE = Recipe(
     finetune=Training(freeze_layers=1, **TRAINING), distill=Distillation(freeze_layers=1, **TRAINING),
     adapt=Pretraining(objective="masked-lm", sentences=40, **TRAINING), fewshot=Training(**TRAINING),
 )  # fmt: skip
-
-
-def mbert(folder: Path) -> str:
-    """Cased WordPieces between [CLS] and [SEP], padded with id 0."""
-    pieces = BertWordPieceTokenizer(lowercase=False)
-    pieces.train_from_iterator(WORDS, vocab_size=120, min_frequency=1)
-    BertTokenizerFast(pieces.get_vocab(), do_lower_case=False).save_pretrained(folder)
-    BertForMaskedLM(BertConfig(vocab_size=pieces.get_vocab_size(), **SMALL)).save_pretrained(folder)
-    return str(folder)
-
-
-def xlm_r(folder: Path) -> str:
-    """A unigram model's pieces between <s> and </s>, padded with id 1, from which positions are counted."""
-    special = ["<s>", "<pad>", "</s>", "<unk>"]
-    plain = XLMRobertaTokenizerFast().backend_tokenizer
-    plain.train_from_iterator(WORDS, trainers.UnigramTrainer(vocab_size=120, special_tokens=[*special, "<mask>"], unk_token="<unk>", show_progress=False))
-    vocabulary = sorted(plain.get_vocab().items(), key=lambda piece: piece[1])
-    XLMRobertaTokenizerFast(vocab=[(piece, -float(number)) for piece, number in vocabulary]).save_pretrained(folder)
-    XLMRobertaForMaskedLM(XLMRobertaConfig(vocab_size=len(vocabulary), max_position_embeddings=302, **SMALL)).save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture(scope="module", params=[mbert, xlm_r], ids=["mbert", "xlm-r"])
