@@ -15,3 +15,15 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"no real data at {folder}; set SPRACHBUND_SHARED to its folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a tiny untrained model whose vocabulary is that of 300 toy sentences. Not to be written to."""
+    from toy import toy_sentences  # these import torch, which not every test needs
+
+    from engine.models.tiny import make_tiny
+
+    folder = tmp_path_factory.mktemp("tiny")
+    make_tiny(folder, toy_sentences(300), seed=0)
+    return str(folder)

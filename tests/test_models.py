@@ -34,13 +34,6 @@ TEXT = toy_sentences(300)
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("tiny")
-    make_tiny(folder, TEXT, seed=0)
-    return str(folder)
-
-
-@pytest.fixture(scope="module")
 def e5(shared: Path) -> str:
     return str(shared / "models" / "multilingual-e5-small-24")
 

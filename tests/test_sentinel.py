@@ -21,7 +21,6 @@ from engine.models.predict import decode, probabilities
 from engine.models.saved import export, load_tagger, save_tagger
 from engine.models.sentinel import SentinelTagger
 from engine.models.tagger import Tagger
-from engine.models.tiny import make_tiny
 from engine.plan import make_plan
 from engine.spec import Resources, Site, Training
 from engine.store import Store
@@ -53,13 +52,6 @@ def teacher_forced(tagger: SentinelTagger, sentences: list[Sentence], answers) -
     batch = collate(windows, None, tagger.tokenizer.pad_token_id)
     with torch.inference_mode():
         return tagger(batch.input_ids, batch.attention_mask, batch.slots).softmax(-1), batch
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("tiny")
-    make_tiny(folder, toy_sentences(300), seed=0)
-    return str(folder)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,6 @@ from engine.models.saved import export, load_tagger, save_tagger
 from engine.models.spans import SpanWriter
 from engine.models.speller import Speller
 from engine.models.tagger import save_model
-from engine.models.tiny import make_tiny
 from engine.models.windows import Subwords
 from engine.plan import make_plan
 from engine.spec import Resources, Site, Training
@@ -125,13 +124,6 @@ def test_mt5_spells_the_answer_as_it_was_published(shared):
     ids = [*speller.ids["PER:"], *speller.words(["Ada", "O'Neil"]), *speller.ids["$$"], *speller.ids["PER:"], *speller.words(["ﬁ"])]
     assert ids == tokenizer("PER: Ada O'Neil $$ PER: fi", add_special_tokens=False)["input_ids"]
     assert speller.text(ids) == "PER: Ada O'Neil $$ PER: fi" and speller.normal("ﬁ") == "fi"
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("tiny")
-    make_tiny(folder, toy_sentences(300), seed=0)
-    return str(folder)
 
 
 @pytest.fixture(scope="module")

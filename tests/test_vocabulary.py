@@ -13,7 +13,6 @@ from engine.models.mt5 import slot_states
 from engine.models.predict import probabilities
 from engine.models.saved import export, load_tagger, save_tagger
 from engine.models.tagger import Tagger
-from engine.models.tiny import make_tiny
 from engine.models.vocabulary import CompactEmbedding
 from engine.spec import Training
 from engine.tasks.ner import tag_set
@@ -28,13 +27,6 @@ LABELS = [[TAGS.index(tag) for tag in sentence.tags] for sentence in TEXT]
 WHOLE = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
 SOME_IDS = st.lists(st.integers(0, 49), max_size=12)
 FORMS = pytest.mark.parametrize("form", ["slots", "encoder"])
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("tiny")
-    make_tiny(folder, TEXT, seed=0)
-    return str(folder)
 
 
 def whole_embedding(tagger: Tagger) -> None:

@@ -7,13 +7,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from toy import toy_sentences
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5Tokenizer
 
 from engine.data.sentences import Sentence
 from engine.errors import ModelError
 from engine.models.speller import sentinel_ids
-from engine.models.tiny import make_tiny
 from engine.models.windows import Subwords, Window, make_windows, special_ids
 
 WORDS = ["ada", "Mr", "in", "Nero"]
@@ -27,10 +25,8 @@ thorough = settings(
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerBase:
-    folder = tmp_path_factory.mktemp("tiny")
-    make_tiny(folder, toy_sentences(300), seed=0)
-    return AutoTokenizer.from_pretrained(folder)
+def tokenizer(tiny: str) -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(tiny)
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +75,8 @@ def check(tokenizer: PreTrainedTokenizerBase, sentences: list[Sentence], max_tok
 
 @thorough
 @given(sentences=texts, max_tokens=st.integers(8, 64), slots=st.booleans())
-def test_every_word_has_one_slot_with_the_tiny_vocabulary(tiny, sentences, max_tokens, slots):
-    check(tiny, sentences, max_tokens, slots)
+def test_every_word_has_one_slot_with_the_tiny_vocabulary(tokenizer, sentences, max_tokens, slots):
+    check(tokenizer, sentences, max_tokens, slots)
 
 
 @thorough
@@ -95,10 +91,10 @@ def test_every_word_has_one_slot_with_e5s_vocabulary(e5, sentences, max_tokens):
     check(e5, sentences, max_tokens, slots=False)
 
 
-def test_a_short_sentence_is_one_window_in_the_form_of_slots(tiny):
-    (window,) = layouts(tiny, slots=True)([Sentence(("mr", "Bado"))], 64)
-    assert tiny.decode(window.input_ids) == "<extra_id_0> mr <extra_id_1> ⇧ bado</s>"
-    assert tiny.convert_ids_to_tokens(window.slots) == ["▁<extra_id_0>", "▁<extra_id_1>"]
+def test_a_short_sentence_is_one_window_in_the_form_of_slots(tokenizer):
+    (window,) = layouts(tokenizer, slots=True)([Sentence(("mr", "Bado"))], 64)
+    assert tokenizer.decode(window.input_ids) == "<extra_id_0> mr <extra_id_1> ⇧ bado</s>"
+    assert tokenizer.convert_ids_to_tokens(window.slots) == ["▁<extra_id_0>", "▁<extra_id_1>"]
 
 
 def test_the_slots_of_an_encoder_are_first_subwords(e5):
@@ -109,17 +105,17 @@ def test_the_slots_of_an_encoder_are_first_subwords(e5):
     assert [p for p in range(len(pieces)) if pieces[p].startswith("▁")] == window.slots
 
 
-def test_long_sentences_are_cut_evenly(tiny):
-    windows = layouts(tiny, slots=True)([Sentence(("in",) * 23)], 64)
+def test_long_sentences_are_cut_evenly(tokenizer):
+    windows = layouts(tokenizer, slots=True)([Sentence(("in",) * 23)], 64)
     assert [len(w.slots) for w in windows] == [5, 6, 6, 6]
     assert [w.start for w in windows] == [0, 5, 11, 17]
 
 
-def test_a_word_longer_than_the_window_is_cut_and_keeps_its_slot(tiny):
-    (window,) = layouts(tiny, slots=True)([Sentence(("bado" * 50,))], 16)
+def test_a_word_longer_than_the_window_is_cut_and_keeps_its_slot(tokenizer):
+    (window,) = layouts(tokenizer, slots=True)([Sentence(("bado" * 50,))], 16)
     assert len(window.input_ids) == 16 and len(window.slots) == 1
 
 
-def test_too_small_a_window_is_refused(tiny):
+def test_too_small_a_window_is_refused(tokenizer):
     with pytest.raises(ModelError, match="max_tokens=2: a window with one word needs at least 3 ids"):
-        layouts(tiny, slots=True)([Sentence(("in",))], 2)
+        layouts(tokenizer, slots=True)([Sentence(("in",))], 2)
