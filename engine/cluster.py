@@ -118,8 +118,24 @@ def _connect(address: str | None) -> None:
     try:
         ray.init(address=address or "local", runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}}, **settings)
     except Exception as error:  # Ray raises a bare Exception where a node does not come up in time
+        if address is not None and _asks_for_token(error):
+            raise StudyError(_no_token(address)) from error
         where = "Ray could not be started here" if address is None else f"--address {address}: no Ray cluster could be reached"
         raise StudyError(f"{where} ({error}).") from error
+
+
+def _asks_for_token(error: Exception) -> bool:
+    """Whether the cluster refused this process, or would. Ray tells the cluster's own answer in the text of the cause alone."""
+    return isinstance(error, ray.exceptions.AuthenticationError) or "AuthenticationError" in str(error.__cause__)
+
+
+def _no_token(address: str) -> str:
+    mode = os.environ.get("RAY_AUTH_MODE", "")
+    shown = "has none, or another one" if mode.lower() == "token" else f"showed none, for RAY_AUTH_MODE is {mode or 'not set'}"
+    return (
+        f"--address {address}: the cluster asks for its token, and this process {shown}. `ray get-auth-token` on the head shows "
+        "the token: keep it in ~/.ray/auth_token (or RAY_AUTH_TOKEN) here, and set RAY_AUTH_MODE=token."
+    )
 
 
 def _nodes() -> list[dict[str, Any]]:
