@@ -46,26 +46,27 @@ def expand(study: Study) -> list[Cell]:
             f"methods={','.join(soft)} with form={','.join(written)}: a student learns a distribution over the tags of each "
             "word, which text does not give. Use form=slots, sentinel or encoder, or the methods direct and in-language."
         )
-    cells: dict[Cell, None] = {}
+    points = dict.fromkeys(product(_points(study), study.perturbations))
+    cells: list[Cell] = []
     for dataset in study.dataset:
         for model in study.model:
             name = short_name(model)
             for form in study.form or (_natural_form(model, study.task),):
                 _check_form(model, form, study.task)
-                for point, perturbation in product(_points(study), study.perturbations):
-                    method, sources, target, volume, shots, seed = point
-                    if perturbation != "none" and protocol(method)[0] == "translate-test":
-                        continue
-                    cells[Cell(
+                cells += [
+                    Cell(
                         study=study.name, task=study.task, dataset=dataset, model=name, form=form, method=method,
                         sources=sources, target=target, volume=volume, shots=shots, perturbation=perturbation, seed=seed,
-                    )] = None  # fmt: skip
+                    )
+                    for (method, sources, target, volume, shots, seed), perturbation in points
+                    if perturbation == "none" or protocol(method)[0] != "translate-test"
+                ]  # fmt: skip
     if not cells:
         raise StudyError(
             f"study {study.name!r} has no cells: a target needs a source set without it. sources="
             f"{','.join('+'.join(s) for s in study.sources)}, targets={','.join(study.targets)}."
         )
-    return list(cells)
+    return cells
 
 
 def _points(study: Study) -> Iterator[tuple[str, tuple[str, ...], str, int, int, int]]:

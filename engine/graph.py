@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from engine.fingerprint import fingerprint
+from engine.records import record
 from engine.spec import RECIPE_VERSION, Cell, Checkpoint, StepRecipe, takes_volume
 from engine.store import slug
 
@@ -17,7 +18,7 @@ Needs = tuple[tuple[str, str], ...]  # (role, artifact)
 Base = tuple[Checkpoint | str, Needs]  # what a training starts from, and the need of it
 
 
-@dataclass(frozen=True, eq=False, slots=True)  # a graph has each once, and to compare recipes field by field takes long
+@record(eq=False)  # a graph has each once, and to compare recipes field by field takes long
 class Step:
     """One piece of work. `needs`: role -> the artifact that must be there first and fills the role."""
 
@@ -39,7 +40,7 @@ class Step:
         return self.recipe.kind
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@record(eq=False)
 class CellWork:
     """A cell and the artifacts that its rows are made of.
 
@@ -118,9 +119,9 @@ def without_collection() -> Iterator[None]:
 
 def base_of(model: Step) -> Base:
     """What a model was trained from, and how a step that loads it needs it."""
-    return model.recipe.base, tuple(need for need in model.needs if need[0] == "base")
+    return model.recipe.base, tuple([need for need in model.needs if need[0] == "base"])
 
 
 def roles(role: str, steps: Sequence[Step]) -> Needs:
     """Needs that fill one role together: "labels 0", "labels 1", ..."""
-    return tuple((f"{role} {number}", step.artifact) for number, step in enumerate(steps))
+    return tuple([(f"{role} {number}", step.artifact) for number, step in enumerate(steps)])

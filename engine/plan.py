@@ -35,6 +35,7 @@ CPU_FLOPS = 40e9  # what one CPU core sustains in fp32
 PROJECTION_SECONDS = 0.0005  # a sentence's labels carried over, on a core
 GENERATION = 10  # words written one after the other sustain about a tenth of the rate (assumed, not measured)
 CPU_STEP_SECONDS = 0.04  # a tiny model's update on one core costs calls, not arithmetic
+BY_TRANSLATION = (TranslateRecipe, ProjectRecipe, ScoreRecipe)
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ def _status(
     graph: Graph, cells: Mapping[str, Rows]
 ) -> tuple[list[CellWork], list[CellWork], list[CellWork], list[CellWork]]:
     """Sort the cells by what results/ says of them."""
+    if not cells:
+        return [], [], list(graph.cells), []
     done, failed, missing, stale = [], [], [], []
     for work in graph.cells:
         rows = cells.get(work.key)
@@ -136,7 +139,7 @@ def seconds(step: Step, on_gpu: bool) -> float:
     and are not counted.
     """
     size, recipe = _size(step.model), step.recipe
-    if isinstance(recipe, TranslateRecipe | ProjectRecipe | ScoreRecipe):
+    if isinstance(recipe, BY_TRANSLATION):
         return _translation_seconds(recipe, size, GPU_FLOPS if on_gpu else CPU_FLOPS)
     body = size.body - (size.decoder if getattr(recipe, "form", "") == "encoder" else 0)
     if step.kind in TRAINING:

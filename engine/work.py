@@ -29,6 +29,7 @@ from engine.errors import CheckpointError, OutOfMemoryError, StorageError
 from engine.fingerprint import canonical
 from engine.graph import CellWork, Step
 from engine.measured import columns
+from engine.records import record
 from engine.spec import RECIPE_VERSION, Resources, Site
 from engine.store import Store, digest
 from engine.store.retry import no_room
@@ -41,7 +42,7 @@ CHECKPOINT_EVERY = 500  # updates
 UPLOAD_EVERY = 600.0  # seconds from one checkpoint of a single worker in a remote store to the next
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Unit:
     """What one worker does in one go: a training step with the evaluations of its model, and the cells they finish."""
 

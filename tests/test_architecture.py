@@ -7,13 +7,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"torch", "transformers", "ray", "deepspeed"}
-LIGHT = ["errors", "mend", "languages", "fingerprint", "spec", "store", "leases", "cells", "graph", "measured", "compiler", "plan", "data", "models/sizes",
+LIGHT = ["errors", "mend", "languages", "fingerprint", "records", "spec", "store", "leases", "cells", "graph", "measured", "compiler", "plan", "data", "models/sizes",
          "models/recipes",
          *(f"projection/{name}" for name in ("alignment", "candidates", "scores", "match", "project", "statistical"))]
 # Who may import whom, from the bottom up: a module may import those of its own layer and below.
 LAYERS = [
     ("engine.errors",),
-    ("engine.languages", "engine.fingerprint"),
+    ("engine.languages", "engine.fingerprint", "engine.records"),
     ("engine.spec",),
     ("engine.data", "engine.store", "engine.leases", "engine.tasks", "engine.source_sets"),
     ("engine.models", "engine.train", "engine.projection"),

@@ -5,6 +5,8 @@ measure languages.
 """
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 from engine.cells import expand
@@ -17,6 +19,8 @@ from engine.errors import StudyError
 from engine.graph import CellWork, Graph, Step, without_collection
 from engine.models.sizes import short_name
 from engine.spec import MIXTURES, STUDENTS, Cell, Perturbation, Study, protocol
+
+_BUT_VOLUME = attrgetter("dataset", "model", "form", "method", "sources", "target", "shots", "perturbation", "seed")
 
 
 @without_collection()
@@ -32,15 +36,14 @@ def compile_study(study: Study, data: str | None) -> Graph:
             f"axis model={','.join(study.model)}: two have the same name in the results table, which shows a folder's "
             "own name and a hub id without its revision. Rename a folder, or study one revision at a time."
         )
-    graph = Graph()
-    cells = expand(study)
+    graph, cells = Graph(), expand(study)
     compilers = {
         (name, model): _Compiler(study, graph, name, path, data)
         for name in study.dataset
         for model, path in models.items()
     }
-    for cell in cells:
-        compilers[cell.dataset, cell.model].add(cell)
+    for (dataset, model, *_), alike in groupby(cells, _BUT_VOLUME):
+        compilers[dataset, model].add(list(alike))
     return graph
 
 
@@ -63,39 +66,43 @@ class _Compiler:
         self.students = Students(self.material, self.transfer)
         self.translations, self.measures = Translations(self.material), Measures(self.material)
 
-    def add(self, cell: Cell) -> None:
-        """Add a cell and its steps."""
+    def add(self, cells: Sequence[Cell]) -> None:
+        """Add cells that differ in nothing but the volume, and their steps."""
+        cell = cells[0]
         measured = self.measures.of(cell)  # before the training, so that rows wait for nothing
-        sets = [(code,) for code in cell.sources] if cell.method in MIXTURES else [cell.sources]
-        trained = [self.transfer.trained(cell, sources) for sources in sets]
+        sets = tuple([(code,) for code in cell.sources]) if cell.method in MIXTURES else (cell.sources,)
+        trained = tuple([self.transfer.trained(cell, sources) for sources in sets])
         on_sources = [self.transfer.evaluation(model, code) for model, codes in zip(trained, sets, strict=True) for code in codes]
         labeled = cell.sources if not cell.shots else (*cell.sources, cell.target)
         perturbation = self.transfer.perturbation(cell.perturbation, labeled, cell.shots, cell.target, cell.seed)
-        if cell.method in STUDENTS:
-            made = self._distilled(cell, sets, trained, perturbation)
-        elif by_translation := protocol(cell.method)[0]:
-            made = self._translated(cell, by_translation, trained[0], perturbation)
-        else:
-            made = self._transferred(cell, trained[0], perturbation)
-        self.graph.cells.append(CellWork(
-            cell, made.trained.artifact, made.scored.artifact, made.teacher and made.teacher.artifact,
-            tuple([step.artifact for step in on_sources]), tuple([content(self.material.split(code, "train")) for code in labeled]),
-            made.pool_data, content(self.material.split(cell.target, "test")),
-            tuple([(role, step.artifact) for role, step in (*measured, *made.measured)]),
-        ))  # fmt: skip
+        scored_on_sources = tuple([step.artifact for step in on_sources])
+        train_data = tuple([content(self.material.split(code, "train")) for code in labeled])
+        test_data = content(self.material.split(cell.target, "test"))
+        for cell in cells:
+            if cell.method in STUDENTS:
+                made = self._distilled(cell, sets, trained, perturbation)
+            elif by_translation := protocol(cell.method)[0]:
+                made = self._translated(cell, by_translation, trained[0], perturbation)
+            else:
+                made = self._transferred(cell, trained[0], perturbation)
+            measures = tuple([(role, step.artifact) for role, step in (*measured, *made.measured)])
+            self.graph.cells.append(CellWork(
+                cell, made.trained.artifact, made.scored.artifact, made.teacher and made.teacher.artifact, scored_on_sources,
+                train_data, made.pool_data, test_data, measures,
+            ))  # fmt: skip
 
     def _transferred(self, cell: Cell, model: Step, perturbation: Perturbation | None) -> _Made:
         model = self.transfer.fewshot(model, cell) if cell.shots else model
         return _Made(model, self.transfer.evaluation(model, cell.target, perturbation), None, self.transfer.adapted_data(cell))
 
     def _distilled(
-        self, cell: Cell, sets: Sequence[tuple[str, ...]], teachers: Sequence[Step], perturbation: Perturbation | None
+        self, cell: Cell, sets: tuple[tuple[str, ...], ...], teachers: tuple[Step, ...], perturbation: Perturbation | None
     ) -> _Made:
         similarity = self.students.similarity(cell)
         on_teacher = self.students.teachers_evaluation(cell, teachers, similarity, perturbation)
-        labels = [self.students.labels(teacher, codes, cell.target, cell.seed) for teacher, codes in zip(teachers, sets, strict=True)]
+        labels = self.students.labels(teachers, sets, cell.target, cell.seed)
         student, pool_data = self.students.student(cell, labels, similarity)
-        measured = self.measures.of_teachers(cell, labels, tuple(map(self.students.any_volume, labels)))
+        measured = self.measures.of_teachers(cell, labels, student.recipe.labels)
         return _Made(student, self.transfer.evaluation(student, cell.target, perturbation), on_teacher, pool_data, measured)
 
     def _translated(self, cell: Cell, by_translation: str, teacher: Step, perturbation: Perturbation | None) -> _Made:

@@ -30,7 +30,7 @@ class Material:
         self.recipe: Recipe = (recipes.OF_TASK[study.task] | dict(study.recipes or {}))[self.family]
         self._check_tiny()
         self._check_lengths()
-        for name in ("base", "split", "pool"):  # once for all cells, of which there may be 100,000
+        for name in ("base", "split", "pool", "students_pool"):  # once for all cells, of which there may be 100,000
             setattr(self, name, cache(getattr(self, name)))
 
     def _check_tiny(self) -> None:

@@ -84,11 +84,11 @@ class Measures:
             found.append(("pair", step))
         return found
 
-    def of_teachers(self, cell: Cell, labels: Sequence[Step], fingerprints: Sequence[str]) -> list[Measured]:
+    def of_teachers(self, cell: Cell, labels: Sequence[Step], fingerprints: tuple[str, ...]) -> list[Measured]:
         """The step on the soft labels of a student's teachers. `fingerprints`: of their recipes with volume 0."""
         if "teachers" not in self.asked:
             return []
-        recipe = TeachersRecipe(tuple(fingerprints), labels[0].recipe.volume)
+        recipe = TeachersRecipe(fingerprints, labels[0].recipe.volume)
         needs = tuple((f"labels {number}", step.artifact) for number, step in enumerate(labels))
         return [("pair", self.material.step(recipe, f"{self.material.name}-{'+'.join(cell.sources)}-{cell.target}-s{cell.seed}", needs))]
 

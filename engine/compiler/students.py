@@ -28,7 +28,7 @@ class Students:
     def __init__(self, material: Material, transfer: Transfer) -> None:
         self.material, self.transfer = material, transfer
         self.study, self.recipe = material.study, material.recipe
-        for name in ("labels", "_compare", "any_volume"):
+        for name in ("labels", "_compare", "any_volume", "_taught_by"):
             setattr(self, name, cache(getattr(self, name)))
 
     def similarity(self, cell: Cell) -> Step | None:
@@ -46,8 +46,11 @@ class Students:
         )  # fmt: skip
         return self.material.step(recipe, f"{self.material.name}-{measure}-{'+'.join(sources)}-{target}-{volume}-s{seed}", base_needs)
 
-    def labels(self, teacher: Step, sources: tuple[str, ...], target: str, seed: int) -> Step:
-        """The step that labels the pool for the study's largest volume."""
+    def labels(self, teachers: tuple[Step, ...], sets: tuple[tuple[str, ...], ...], target: str, seed: int) -> tuple[Step, ...]:
+        """The steps, one a teacher with its source set, that label the pool for the study's largest volume."""
+        return tuple([self._labels(teacher, sources, target, seed) for teacher, sources in zip(teachers, sets, strict=True)])
+
+    def _labels(self, teacher: Step, sources: tuple[str, ...], target: str, seed: int) -> Step:
         volume = max(self.study.volumes)
         pool = self.material.students_pool(target)
         (base, base_needs), training = self.material.base(), self.recipe.distill
@@ -55,15 +58,18 @@ class Students:
         needs = (("teacher", teacher.artifact), *base_needs)
         return self.material.step(recipe, f"{self.material.name}-{'+'.join(sources)}-{target}-{volume}-s{seed}", needs)
 
-    def student(self, cell: Cell, labels: Sequence[Step], similarity: Step | None) -> tuple[Step, str]:
+    def student(self, cell: Cell, labels: tuple[Step, ...], similarity: Step | None) -> tuple[Step, str]:
         """The step that distills the cell's student of these labels, and what stands for its pool."""
-        base, base_needs = self.material.base()
-        pool = self.material.students_pool(cell.target)
-        distill = DistillRecipe(
-            base, tuple(map(self.any_volume, labels)), self._weights(cell, similarity), cell.form, pool, cell.volume, self.recipe.distill, cell.seed
-        )
-        needs = (*roles("labels", labels), *_need_of(similarity), *base_needs)
+        base, _ = self.material.base()
+        pool, (teachers, needs) = self.material.students_pool(cell.target), self._taught_by(labels, similarity)
+        weights = self._weights(cell, similarity)
+        distill = DistillRecipe(base, teachers, weights, cell.form, pool, cell.volume, self.recipe.distill, cell.seed)
         return self.material.step(distill, self._about_student(cell, cell.volume), needs), content(pool)
+
+    def _taught_by(self, labels: tuple[Step, ...], similarity: Step | None) -> tuple[tuple[str, ...], Needs]:
+        """What stands for a student's teachers, and what it needs, whatever its volume."""
+        _, base_needs = self.material.base()
+        return tuple(map(self.any_volume, labels)), (*roles("labels", labels), *_need_of(similarity), *base_needs)
 
     def teachers_evaluation(
         self, cell: Cell, teachers: Sequence[Step], similarity: Step | None, perturbation: Perturbation | None

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,12 @@ class Size:
         """The form a study gets where it names none."""
         return "encoder" if self.family == "encoder" else "slots"
 
-    @property
+    @cached_property
     def body(self) -> int:
         """Weights of the matrices, without the embeddings and the output head."""
         return self.layers * (self.attention + self.dense) + self.decoder
 
-    @property
+    @cached_property
     def decoder(self) -> int:
         """The decoder's share of `body`, which the encoder form leaves out."""
         return self.decoder_layers * (2 * self.attention + self.dense)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from engine.fingerprint import Part
+from engine.records import record
 from engine.spec.projection import Projection
 from engine.spec.training import Distillation, Pretraining, Similarity, Training, Translation
 
@@ -47,7 +48,7 @@ class TaskSplit(Split):
     task: str = "nli"
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class PretrainRecipe:
     """Text of several languages -> a base model. `base`: a checkpoint, or the fingerprint of another pretrain step."""
 
@@ -68,7 +69,7 @@ class Projected(Part):
     task: ClassVar[str] = "ner"
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class FinetuneRecipe:
     """Labeled text -> a tagger. `base`: a checkpoint, or the fingerprint of a pretrain step."""
 
@@ -81,7 +82,7 @@ class FinetuneRecipe:
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class FewshotRecipe:
     """A tagger, trained from `base`, and the first `shots` sentences of a labeled split -> a tagger."""
 
@@ -95,7 +96,7 @@ class FewshotRecipe:
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class LabelRecipe:
     """A teacher, trained from `base`, and the first `volume` sentences of a pool -> soft labels for each word."""
 
@@ -109,7 +110,7 @@ class LabelRecipe:
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class SimilarityRecipe:
     """Text of `sources`, and the first `volume` sentences of a pool -> each sentence's similarity to each source."""
 
@@ -137,7 +138,7 @@ class Weights(Part):
     level: str
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class DistillRecipe:
     """Soft labels of `volume` sentences -> a student. `weights`: of several teachers, None for equal ones.
 
@@ -171,7 +172,7 @@ class Perturbation(Part):
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class EvaluateRecipe:
     """A tagger, trained from `base`, and a labeled split -> counts per entity type and per sentence.
 
@@ -190,7 +191,7 @@ class EvaluateRecipe:
     precision: str
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class LanguageModelRecipe:
     """At most `sentences` of a pool -> how well the base, before any fine-tuning, fills in what its own objective masks."""
 
@@ -205,7 +206,7 @@ class LanguageModelRecipe:
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class OverlapRecipe:
     """Two languages' unlabeled text, at most `sentences` of each, and labeled text -> what they share.
 
@@ -222,7 +223,7 @@ class OverlapRecipe:
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class AlignmentRecipe:
     """At most `sentences` of two languages' parallel text -> how alike the base embeds them.
 
@@ -241,7 +242,7 @@ class AlignmentRecipe:
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class TeachersRecipe:
     """Soft labels of `volume` sentences, by label recipe with volume 0 -> how sure the teachers are, and how far they agree."""
 
@@ -250,7 +251,7 @@ class TeachersRecipe:
     volume: int
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class TranslateRecipe:
     """A labeled split, or a parallel corpus's side of one language -> its sentences with their translations into `target`.
 
@@ -266,7 +267,7 @@ class TranslateRecipe:
     held_out: Split | None
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class ProjectRecipe:
     """Sentences with translations -> the translations, or `backwards` the originals, labeled.
 
@@ -287,7 +288,7 @@ class ProjectRecipe:
     precision: str
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class ScoreRecipe:
     """A labeled split, and the tags that a project step gave its sentences -> counts, as an evaluation's."""
 

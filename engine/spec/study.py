@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.errors import StudyError, did_you_mean
 from engine.languages import language
+from engine.records import record
 from engine.spec.checks import LARGEST, one_of, require, typed
 from engine.spec.site import Resources
 from engine.spec.training import Recipe
@@ -41,7 +42,7 @@ MEASURES = ("lm", "overlap", "alignment", "identity", "teachers")
 AXES = ("dataset", "model", "form", "methods", "sources", "targets", "volumes", "shots", "perturbations", "seeds")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record(kw_only=True)
 class Cell:
     """One point of a study's design; it ends as rows of the results table under these column names."""
 

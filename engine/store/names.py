@@ -3,11 +3,12 @@
 import hashlib
 import re
 
+_UNFIT = re.compile(r"[^A-Za-z0-9+_-]")
+
 
 def slug(*parts: str, length: int = 60) -> str:
     """Join `parts` to a piece of a file name: letters, digits, '+', '_' and '-'; cut where long."""
-    text = "-".join(part for part in parts if part)
-    return re.sub(r"[^A-Za-z0-9+_-]", "_", text[:length])
+    return _UNFIT.sub("_", "-".join(filter(None, parts))[:length])
 
 
 def digest(*parts: str) -> str:
