@@ -31,6 +31,14 @@ local = study = Study(
 '''
 
 
+def small_study(folder: Path) -> Path:
+    """The file of this study, each of its steps on one thread wherever it runs."""
+    file = folder / "small.py"
+    one = "seeds=(0,), resources=Resources(threads=1)"
+    file.write_text(STUDY.replace("seeds=(0,)", one).replace("Recipe, Study", "Recipe, Resources, Study"))
+    return file
+
+
 def command(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "engine.study", *arguments], capture_output=True, text=True, cwd=cwd, timeout=280,

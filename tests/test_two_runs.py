@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from small_study import ROOT, STUDY
+from small_study import ROOT, small_study
 
 import engine
 from engine.store import Store
@@ -16,9 +16,7 @@ pytestmark = pytest.mark.cluster
 
 
 def test_two_commands_at_once_do_no_step_twice(tmp_path: Path) -> None:
-    file, out = tmp_path / "small.py", tmp_path / "out"
-    one = "seeds=(0,), resources=Resources(threads=1)"
-    file.write_text(STUDY.replace("seeds=(0,)", one).replace("Recipe, Study", "Recipe, Resources, Study"))
+    file, out = small_study(tmp_path), tmp_path / "out"
     command = [sys.executable, "-m", "engine.study", str(file), "--local", "--jobs", "1", "--out", str(out)]
     both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     try:
