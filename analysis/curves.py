@@ -76,7 +76,7 @@ class VolumeCurve:
     def summary(self) -> dict[str, Any]:
         """A row of `curves`."""
         how = f"jackknife over {self.seeds_} seeds" if self.seeds_ > 1 else "profile"
-        return summarize(self, self.volume_.max()) | {"interval": how, "scores": len(self.outcome_)}
+        return summarize(self, self.volume_.min(), self.volume_.max()) | {"interval": how, "scores": len(self.outcome_)}
 
 
 def curves(
@@ -85,10 +85,11 @@ def curves(
 ) -> pl.DataFrame:  # fmt: skip
     """Fit a `VolumeCurve` to the rows of each combination of the columns `by`.
 
-    One row each: `by`; form, reason; aicc_<form>; a, b, scale (c or s); start, asymptote, rise (from volume 0 to the
-    largest observed) and enough (the volume for 95% of the asymptote), each with _low and _high; enough_says, why it is
-    null; interval (how intervals were had); scores. Where all scores are at one volume, only the reason says so. Raises
-    DataError as `VolumeCurve.fit`, and where no column says the volume.
+    One row each: `by`; form, reason; aicc_<form>; a, b, scale (c or s); start (at the smallest volume observed), rise
+    (from there to the largest), asymptote and enough (the volume for 95% of it; the smallest observed where that has
+    as much), each with _low and _high; enough_says, why it is null or no more than that; interval (how intervals were
+    had); scores. Where all scores are at one volume, only the reason says so. Raises DataError as `VolumeCurve.fit`,
+    and where no column says the volume.
     """
     required(frame, [outcome, volume, *by, *([seed] if seed else [])])
     check(frame[volume].to_numpy(), frame[outcome].to_numpy(), highest)
@@ -105,32 +106,33 @@ def curves(
 
 
 def students(results: pl.DataFrame) -> pl.DataFrame:
-    """The engine's results as curves: each student's scores, and at volume 0 those of its teacher (zero-shot transfer).
+    """The scores of the engine's students, whose curves are to be fitted.
+
+    Their teacher (direct transfer, the cell at volume 0) is none of them: a student starts from the pretrained base, so
+    that with ever less text it nears the base, not its teacher. A curve through both would have a rise that no text made.
 
     One row per dataset, model, form, pair, volume and seed; "source" is the source set as one name. Collapsed runs are
-    in it, failed ones are not. Raises DataError where the results hold no student.
+    in it, failed ones are not. Raises DataError where no pair has students at two volumes.
     """
     done = results.filter((pl.col("entity_type") == "ALL") & (pl.col("status") == "done"))
-    rows = done.filter(pl.col("method").is_in(["direct", "teacher-student"]), pl.col("shots") == 0).with_columns(
-        pl.col("sources").list.join("+").alias("source"), method=pl.lit("teacher-student")
-    )
+    rows = done.filter(pl.col("method") == "teacher-student").with_columns(pl.col("sources").list.join("+").alias("source"))
     several = pl.col("volume").n_unique().over("dataset", "model", "form", "source", "target") > 1
     if (rows := rows.filter(several)).is_empty():
         raise DataError(
-            "the results hold no students at several volumes: run a study with teacher-student in its methods and, "
-            "say, --set volumes=0,100,1000,10000."
+            "the results hold no students at several volumes (their teacher, at volume 0, is no student): run a study "
+            "with teacher-student in its methods and, say, --set volumes=0,100,1000,10000."
         )
     return rows
 
 
-def summarize(curve: Any, largest: float) -> dict[str, Any]:
-    """The columns of `curves` that any fitted curve has."""
+def summarize(curve: Any, smallest: float, largest: float) -> dict[str, Any]:
+    """The columns of `curves` that any fitted curve has, between the volumes observed."""
     row = {"form": curve.form_, "reason": curve.reason_}
     row |= {f"aicc_{form}": value for form, value in curve.aicc_.items()}
     row |= {name: float(getattr(curve.curve_, name)[0]) for name in ("a", "b", "scale")}
     quantities = {
-        "start": lambda curve: curve.at(0),
-        "rise": lambda curve: curve.at(largest) - curve.at(0),
+        "start": lambda curve: curve.at(smallest),
+        "rise": lambda curve: curve.at(largest) - curve.at(smallest),
         "asymptote": lambda curve: curve.a if curve.form != "log-linear" else np.full(np.shape(curve.a), np.nan),
         "enough": lambda curve: np.log1p(curve.enough()),  # its errors are of the volume's order
     }
@@ -138,8 +140,9 @@ def summarize(curve: Any, largest: float) -> dict[str, Any]:
         row |= dict(zip((name, f"{name}_low", f"{name}_high"), curve.interval(quantity), strict=True))
     for name in ("enough", "enough_low", "enough_high"):
         number = np.expm1(row[name])
-        row[name] = max(0.0, number) if number <= largest else None
-    says = "" if row["enough"] is not None else f"beyond the observed volumes (up to {largest:,.0f})"
+        row[name] = max(float(smallest), number) if number <= largest else None
+    says = "the smallest observed, or less" if row["enough"] == smallest else ""
+    says = says if row["enough"] is not None else f"beyond the observed volumes (up to {largest:,.0f})"
     row["enough_says"] = says if curve.form_ != "log-linear" else "log-linear has no asymptote"
     known = {name: float(value) for name, value in row.items() if isinstance(value, float) and np.isfinite(value)}
     return {name: known.get(name) if isinstance(value, float) else value for name, value in row.items()}

@@ -11,6 +11,7 @@ the assumed spreads anew from a folder with the published tables.
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from engine.spec import Study
 
 POWER = 0.8
 DISTANCE = "featural"
+FEATURES = 10  # draws of a feature that is not known before it is measured
 
 Planned = list[tuple[tuple[str, ...], str]]  # source sets and targets
 Test = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # (n, tables) -> estimates, half widths of 95% intervals
@@ -44,13 +46,20 @@ class Assumptions(NamedTuple):
     of one system over another on the same pair; there, of the model adapted to Swahili over the base model. No
     published table has gains of students by pair; those of Wu et al. 2020 spread by .005, over three near languages.
     `rise`: of F1 per tenfold volume; labeled sentences of WikiANN by target, in sumeval2022_scores.csv. `seed`: of runs
-    that differ in their seed; the models of masakhaner2_in_language_seeds.csv, runs below .5 left out. `published`
-    computes them.
+    that differ in their seed; the models of masakhaner2_in_language_seeds.csv, runs below .5 left out. `robust`: of what
+    a target loses to its names' replacement, per share of entities edited, by direct transfer less in-language training;
+    the 13 targets of manafi2024_perturbation_ner.csv, mean of its two models, as if both were edited as much as transfer
+    (more is edited for in-language training, so this is rather too large). `published` computes these.
+
+    `alignment`: of two languages' alignment, of which only the ratios count. It is known when the study has run; no
+    published table has it, and thirds are a guess.
     """
 
     f1: Spread = Spread(0.064, 0.097, 0.078)
     gain: Spread = Spread(0.042, 0.031, 0.046)
     rise: Spread = Spread(0.0, 0.018, 0.0)
+    robust: Spread = Spread(0.0, 0.183, 0.0)
+    alignment: Spread = Spread(1.0, 1.0, 1.0)
     seed: float = 0.0077
     smallest: float = 0.01
 
@@ -80,7 +89,7 @@ def power(study: Study, assumed: Assumptions | None = None, random_state: int = 
         row = {"hypothesis": asked.name, "unit": asked.unit, "smallest": assumed.smallest}
         row |= {"power": None, "detectable": None}
         if (languages := _pairs(asked.pairs).units) >= FEWEST:
-            estimate, half = asked.test(_tables(asked, rng))
+            estimate, half = asked.test(_tables(asked.pairs, asked.outcome, asked.noise, _size(len(asked.pairs)), rng))
             needed = half - estimate  # an effect above it moves the interval off zero
             row |= {"power": float((needed < assumed.smallest).mean()), "detectable": float(np.quantile(needed, POWER))}
         rows.append(row | {"pairs": len(asked.pairs), "languages": languages, "seeds": len(study.seeds)})
@@ -110,24 +119,31 @@ def _hypotheses(study: Study, assumed: Assumptions, rng: np.random.Generator) ->
     pairs = [(codes, target) for codes in study.sources for target in study.targets if target not in codes]
     if not pairs or set(study.methods) == {"in-language"}:
         return
-    noise = assumed.seed / np.sqrt(len(study.seeds))
-    students = "teacher-student" in study.methods and max(study.volumes) > 0
-    if students:
-        of_means = _test(pairs, mean, 1, rng)
-        yield Hypothesis("gain over the teacher", "F1", pairs, assumed.gain, np.sqrt(2) * noise, of_means)
-        if len(study.volumes) > 2:
-            of_rise = noise / (np.log10(np.array(study.volumes) + 1).std() * np.sqrt(len(study.volumes)))
-            yield Hypothesis("rise with volume", "F1 per tenfold", pairs, assumed.rise, of_rise, of_means)
+    noise, of_means = assumed.seed / np.sqrt(len(study.seeds)), _test(pairs, mean, 1, rng)
+    volumes = [volume for volume in study.volumes if volume]
+    direct, students = "direct" in study.methods, "teacher-student" in study.methods and bool(volumes)
+    of_gain = np.sqrt(2) * noise
+    if students and direct:
+        yield Hypothesis("gain over the teacher", "F1", pairs, assumed.gain, of_gain, of_means)
+    if students and len(volumes) > 1:
+        of_rise = noise / (np.log10(volumes).std() * np.sqrt(len(volumes)))
+        yield Hypothesis("rise with volume", "F1 per tenfold", pairs, assumed.rise, of_rise, of_means)
     described = source_sets(*zip(*pairs, strict=True), DISTANCE)
     near = described["to_target"]
     placed = [pair for pair, known in zip(pairs, near.is_not_null(), strict=True) if known]
     x = near.drop_nulls().to_numpy()
     if len(placed) > 2 and x.std() > 0:
-        test = _test(placed, lambda weights: slope(weights, x / x.std()), 2, rng)
-        yield Hypothesis("F1 falls with distance", "F1 per sd", placed, assumed.f1, noise, test)
+        test = _test(placed, partial(slope, x=x / x.std()), 2, rng)
+        if direct:
+            yield Hypothesis("F1 falls with distance", "F1 per sd", placed, assumed.f1, noise, test)
         if students:
-            of_gain = np.sqrt(2) * noise
             yield Hypothesis("the gain falls with distance", "F1 per sd", placed, assumed.gain, of_gain, test)
+    if {"alignment", "all"} & set(study.measures):
+        test = _unknown(pairs, assumed.alignment, rng)
+        if direct:
+            yield Hypothesis("F1 rises with alignment", "F1 per sd", pairs, assumed.f1, noise, test)
+        if students:
+            yield Hypothesis("the gain rises with alignment", "F1 per sd", pairs, assumed.gain, of_gain, test)
     several = described.select((pl.col("n_sources") > 1) & pl.col("log_determinant").is_not_null()).to_series()
     sets = [pair for pair, known in zip(pairs, several, strict=True) if known]
     if len(sets) > 2:
@@ -138,6 +154,11 @@ def _hypotheses(study: Study, assumed: Assumptions, rng: np.random.Generator) ->
                 "diverse sources help", "F1 per sd", sets, assumed.f1, noise,
                 lambda outcomes: spread(coefficients @ outcomes / per_sd)[:2],
             )  # fmt: skip
+    if {"direct", "in-language"} <= set(study.methods):
+        whole = [(("all",), target) for target in study.targets if target in {target for _, target in pairs}]
+        test = _test(whole, mean, 1, rng)
+        for perturbation in sorted({*study.perturbations} - {"none"}):  # the spread has its seeds' noise in it
+            yield Hypothesis(f"robust to {perturbation}", "F1 per share edited", whole, assumed.robust, 0.0, test)
 
 
 def _test(
@@ -155,15 +176,28 @@ def _test(
     return test
 
 
-def _tables(asked: Hypothesis, rng: np.random.Generator) -> np.ndarray:
+def _unknown(planned: Planned, feature: Spread, rng: np.random.Generator) -> Test:
+    """The test of a slope on a feature that has yet to be measured: some draws of it, each for its part of the tables."""
+    drawn = _tables(planned, feature, 0.0, FEATURES, rng)
+    tests = [_test(planned, partial(slope, x=x), 2, rng) for x in (drawn / drawn.std(axis=0)).T]
+
+    def test(outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        parts = np.array_split(outcomes, len(tests), axis=1)
+        estimate, half = zip(*(one(part) for one, part in zip(tests, parts, strict=True)), strict=True)
+        return np.concatenate(estimate), np.concatenate(half)
+
+    return test
+
+
+def _tables(planned: Planned, spread: Spread, noise: float, tables: int, rng: np.random.Generator) -> np.ndarray:
     """Outcomes, (n, tables), in which nothing is planted. A source set's effect is the mean of its languages'."""
-    pairs, tables = _pairs(asked.pairs), _size(len(asked.pairs))
+    pairs = _pairs(planned)
     members = [name.split("+") for name in pairs.languages]
     codes = sorted({code for names in members for code in names})
     shares = np.array([[(code in names) / len(names) for code in codes] for names in members])
-    of_sources = shares @ rng.normal(0, asked.outcome.source, (len(codes), tables))
-    of_targets = rng.normal(0, asked.outcome.target, (len(members), tables))
-    own = rng.normal(0, np.hypot(asked.outcome.pair, asked.noise), (len(asked.pairs), tables))
+    of_sources = shares @ rng.normal(0, spread.source, (len(codes), tables))
+    of_targets = rng.normal(0, spread.target, (len(members), tables))
+    own = rng.normal(0, np.hypot(spread.pair, noise), (len(planned), tables))
     return of_sources[pairs.source] + of_targets[pairs.target] + own
 
 
@@ -192,6 +226,7 @@ def published(folder: Path) -> Assumptions:
         f1=components(wide["source"], wide["target"], wide["base"] / 100),
         gain=components(wide["source"], wide["target"], (wide["swa"] - wide["base"]) / 100),
         rise=Spread(0.0, _rises(folder).std(), 0.0),
+        robust=Spread(0.0, _robust(folder), 0.0),
         seed=float(np.sqrt(by_seed)),
     )
 
@@ -222,14 +257,30 @@ def _rises(folder: Path) -> pl.Series:
     return known.group_by("target").agg(rise=pl.cov("x", "score") / pl.col("x").var())["rise"]
 
 
+def _robust(folder: Path) -> float:
+    """The standard deviation between targets of the change per share edited, direct transfer less in-language training.
+
+    As `analysis.contrast.robustness` weighs them: a target's change less what its share makes expect, by the mean share.
+    """
+    runs = pl.read_csv(folder / "manafi2024_perturbation_ner.csv").with_columns(
+        change=pl.col("f1_p1") - pl.col("f1"), share=pl.col("overlap_tgt_with_src")
+    )
+    ratio = pl.col("change").sum() / pl.col("share").sum()
+    left = ((pl.col("change") - ratio * pl.col("share")) / pl.col("share").mean()).over("model", "setting")
+    sign = pl.when(pl.col("setting") == "transfer").then(1).otherwise(-1)
+    return runs.with_columns(left=left * sign).group_by("model", "tgt").agg(pl.col("left").sum()).group_by("model").agg(
+        pl.col("left").std()
+    )["left"].mean()  # fmt: skip
+
+
 def main(arguments: list[str]) -> int:
     """Print the assumed spreads beside those of the tables in a folder."""
     if len(arguments) != 1 or not Path(arguments[0], "sumeval2022_configs.csv").is_file():
         print("usage: python -m analysis.design DIR, the folder with sumeval2022_configs.csv and others", file=sys.stderr)
         return 2
     there, assumed = published(Path(arguments[0])), Assumptions()
-    for name, value in assumed._asdict().items():
-        print(f"{name}: assumed {value}, in the tables {getattr(there, name)}")
+    for name in ("f1", "gain", "rise", "robust", "seed"):
+        print(f"{name}: assumed {getattr(assumed, name)}, in the tables {getattr(there, name)}")
     return 0
 
 

@@ -84,7 +84,7 @@ def coefficients(cells: Cells) -> dict[str, Any]:
         f"({model.n_} rows{f'; {model.dropped_} with an unknown distance left out' if model.dropped_ else ''})."
         for title, model in models
     ])  # fmt: skip
-    caption = f"Each with the others held fixed; sources and targets have random effects. {fit}"
+    caption = f"Each with the others held fixed; sources and targets have random effects; intervals count languages, not rows. {fit}"
     return {"figures": [Figure(panels, caption, Table(f"{cells.name}-coefficients", "Coefficients of the mixed model", pl.concat(tables)))]}
 
 
@@ -98,7 +98,8 @@ def blocks(cells: Cells) -> dict[str, Any]:
     figure = Figure(
         [figures.forest("Share of R² of direct transfer", drawn, "R², 95% intervals")],
         "Shapley values: what a kind of distance adds to R², averaged over the orders in which the kinds can enter. In the table, "
-        f"“held_out” is the share for targets that were left out. {BY_LANGUAGE}",
+        f"“held_out” is the share for targets that were left out. {BY_LANGUAGE} They are approximate: in simulated studies of 8 to 20 "
+        "languages, 90 to 99 of 100 held the share that all languages would have.",
         Table(f"{cells.name}-importance", "Shares of R² by kind of distance", found), figures.BY,
     )  # fmt: skip
     return {"figures": [figure]}

@@ -60,11 +60,16 @@ def curves(
     title: str, lines: Mapping[str, pl.DataFrame], fitted: Mapping[str, tuple[np.ndarray, np.ndarray]], ceiling: float | None,
     colors: Mapping[str, str],
 ) -> Panel:  # fmt: skip
-    """F1 against volume, one color a source. `lines`: `volume`, `mean`, `half` (null: unknown); `fitted`: volumes and values."""
+    """F1 against volume, one color a source; that at volume 0, the teacher's, goes on as a dotted line.
+
+    `lines`: `volume`, `mean`, `half` (null: unknown); `fitted`: volumes and values.
+    """
     with _axes(2.7) as axes:
         for name, line in lines.items():
             half = line["half"].fill_null(0.0)
             axes.errorbar(line["volume"], line["mean"], yerr=half, fmt="o", elinewidth=1, color=colors[name], label=name)
+            for teacher in line.filter(pl.col("volume") == 0)["mean"]:
+                axes.axhline(teacher, color=colors[name], linestyle=":", linewidth=0.8)
             if name in fitted:
                 axes.plot(*fitted[name], color=colors[name], linewidth=1.2, alpha=0.8)
         if ceiling is not None:
@@ -86,7 +91,7 @@ def band(title: str, volumes: Sequence[int], grid: np.ndarray, values: np.ndarra
         axes.plot(grid, values[:, 0], color=COLORS[0])
         _by_volume(axes, title, volumes)
         (first, *_), (last, low, high) = values[0], values[-1]
-        return _panel(axes, f"{title}: from {first:.2f} without text to {last:.2f} ({low:.2f} to {high:.2f}) at {volumes[-1]:,} sentences.")
+        return _panel(axes, f"{title}: from {first:.2f} at {volumes[0]:,} sentences to {last:.2f} ({low:.2f} to {high:.2f}) at {volumes[-1]:,}.")
 
 
 def heat_map(title: str, values: np.ndarray, marks: np.ndarray, sources: Sequence[str], targets: Sequence[str]) -> Panel:

@@ -3,7 +3,7 @@
 The value of a block is what it adds to R2, averaged over all orders in which the blocks can enter a linear regression (LMG:
 Lindeman, Merenda & Gold 1980; as Shapley values: Lipovetsky & Conklin 2001; the general dominance of Azen & Budescu 2003).
 The values of all blocks add up to R2. All 2^k regressions of a draw come from one matrix of cross-products, so that a
-bootstrap is a matrix product and no refitting from the rows.
+jackknife or a bootstrap is a matrix product and no refitting from the rows.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,6 +12,7 @@ from math import comb
 
 import numpy as np
 import polars as pl
+from scipy.special import stdtrit
 
 from analysis.pairs import Pairs
 from analysis.regress import check_predictors
@@ -33,9 +34,9 @@ def importance(
     Columns, one row per block and one, "all", for their sum:
     - block; columns, how many features it has.
     - r2: its share of the R2 in the sample. That grows with each column, the more the fewer languages there are.
-    - low, high: quantiles of a bootstrap of languages (`Pairs.weights`) about r2. The draws' mean is brought to r2, for in
-      a draw fewer languages count and all its R2 are larger: so `low` can fall below 0, where the block may have no part.
-    - row_low, row_high: the same of a bootstrap of rows. Pairs share languages, so this is too narrow; by how much, it shows.
+    - low, high: the interval by language, of a jackknife (`_jackknife`). `low` is below 0 where the block may have no part.
+    - row_low, row_high: quantiles of a bootstrap of rows, their mean brought to r2. Pairs share languages, so this is too
+      narrow; by how much, it shows.
     - held_out: its share of the R2 for targets that were left out, 1 - SSE / SST, SST being about the training mean. Below
       0 where what the block says of the known targets misleads about a new one.
 
@@ -56,12 +57,10 @@ def importance(
         found = np.concatenate([_r2(_moments(values, chunk), chosen) @ shapley.T for chunk in weights])
         return np.column_stack([found, found.sum(axis=1)])
 
-    def interval(weights: Iterable[np.ndarray]) -> np.ndarray:
-        drawn = shares(weights)
-        return np.quantile(drawn - drawn.mean(axis=0) + estimate, [(1 - level) / 2, (1 + level) / 2], axis=0)
-
     (estimate,) = shares([np.ones((1, len(values)))])
-    (low, high), (row_low, row_high) = interval(pairs.weights(draws, rng)), interval(_by_row(len(values), draws, rng))
+    low, high = _jackknife(estimate, shares([pairs.without().astype(float)]), pairs.units, level)
+    drawn = shares(_by_row(len(values), draws, rng))
+    row_low, row_high = np.quantile(drawn - drawn.mean(axis=0) + estimate, [(1 - level) / 2, (1 + level) / 2], axis=0)
     held = shapley @ _held_out_r2(values, pairs.target, chosen)
     return pl.DataFrame(
         {
@@ -71,6 +70,30 @@ def importance(
             "held_out": [*held, held.sum()],
         }
     )  # fmt: skip
+
+
+def _jackknife(share: np.ndarray, without: np.ndarray, languages: int, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the intervals of shares, (k,), from the shares without each language in turn, (languages, k).
+
+    On the scale of Fisher's z of the share's root, as for a correlation (whose square the share of one lone feature is): near 0
+    and 1 shares themselves are skewed. Student's t, with languages - 1 degrees of freedom. A share in the sample is too large,
+    the more the more columns it has, and the jackknife (Efron & Tibshirani 1993, chapter 10) says about by how much: the
+    interval reaches from below the one so corrected to above the one as it is.
+
+    Chosen by measurement, of which `python -m benchmarks statistics` repeats a part: with 8 to 12 languages in both roles and
+    blocks of 1 to 3 columns, of the pair's, the target's or the source's, with effects and without, 200 tables each, it covered
+    the share among all languages in 90 to 99%. Quantiles of a bootstrap by language, which it has replaced, covered in 25 to
+    99%, Student's intervals on the shares' own scale in 88 to 100% and with half the power.
+    """
+    number = len(without)
+    ends = np.array([_z(share), _z(number * share - (number - 1) * without.mean(axis=0))])
+    half = -stdtrit(languages - 1, (1 - level) / 2) * np.sqrt((number - 1) * _z(without).var(axis=0))
+    low, high = np.tanh(ends.min(axis=0) - half), np.tanh(ends.max(axis=0) + half)
+    return np.sign(low) * low**2, high**2
+
+
+def _z(share: np.ndarray) -> np.ndarray:
+    return np.arctanh(np.sqrt(np.clip(share, 0, 1 - 1e-9)))
 
 
 def _columns(pairs: Pairs, blocks: Mapping[str, Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:

@@ -59,11 +59,11 @@ class PooledCurve:
         rss = {form: float(left[0]) for form, (_, left) in fits.items()}
         offsets = {form: number + len(means) - 1 for form, number in COEFFICIENTS.items()}
         self.form_, self.reason_, self.aicc_ = choose(rss, len(y), len(np.unique(x)), offsets)
-        self.curve_, self.languages_, self.largest_, self.scores_ = fits[self.form_][0], pairs.units, x.max(), len(y)
+        self.curve_, self.languages_, self.observed_, self.scores_ = fits[self.form_][0], pairs.units, (x.min(), x.max()), len(y)
         draws = pairs.weights(self.draws, np.random.default_rng(self.random_state))
         drawn = [moments[self.form_].fit(weights, self.highest)[0] for weights in draws]
         self._drawn = Curve(self.form_, *map(np.concatenate, zip(*(part[1:] for part in drawn), strict=True)))
-        rises = moments[self.form_].rises(float(self.curve_.scale[0]), self.largest_)
+        rises = moments[self.form_].rises(float(self.curve_.scale[0]), self.observed_)
         self.pairs_ = means.select(keys).with_columns(**rises).fill_nan(None)
         return self
 
@@ -80,7 +80,7 @@ class PooledCurve:
     def summary(self) -> dict[str, Any]:
         """The columns of `analysis.curves.curves`, of the mean pair."""
         how = f"bootstrap over {self.languages_} languages"
-        return summarize(self, self.largest_) | {"interval": how, "scores": self.scores_}
+        return summarize(self, *self.observed_) | {"interval": how, "scores": self.scores_}
 
 
 class _Moments:
@@ -115,11 +115,11 @@ class _Moments:
         least = np.maximum(rss[rows, best], 1e-12 * (weights @ (self.yy + self.counts * self.y**2)))
         return Curve(self.form, a[rows, best], b[rows, best], self.scale[best]), least
 
-    def rises(self, scale: float, largest: float) -> dict[str, np.ndarray]:
-        """Each pair's rise on the common shape, and the same shrunk."""
+    def rises(self, scale: float, observed: tuple[float, float]) -> dict[str, np.ndarray]:
+        """Each pair's rise on the common shape between these volumes, and the same shrunk."""
         at = int(np.abs(self.scale - scale).argmin())
         own, gg = self.gy[at] / self.gg[at], self.gg[at]
-        span = float(np.diff(basis(self.form, np.float64(scale), np.array([0.0, largest])))[0])
+        span = float(np.diff(basis(self.form, np.float64(scale), np.array(observed)))[0])
         freedom = (self.counts - 2).sum()
         if freedom < 1 or len(own) < 2:
             return {"rise": own * span, "rise_shrunk": np.full(len(own), np.nan)}

@@ -175,7 +175,8 @@ def _study(store: Store, name: str, rows: pl.DataFrame, kept: Mapping[str, Any] 
 def _power(name: str, kept: Mapping[str, Any]) -> pl.DataFrame | None:
     """The power of the study's design, None where the study is none any more (a language that the table has lost, say)."""
     try:
-        return design.power(Study(name=name, question=kept["question"], hypothesis=kept["hypothesis"], **kept["axes"]))
+        asked = kept["axes"] | {"measures": kept.get("measures", ())}  # stores of earlier versions do not say which
+        return design.power(Study(name=name, question=kept["question"], hypothesis=kept["hypothesis"], **asked))
     except StudyError:
         return None
 

@@ -134,7 +134,8 @@ def _half(sd: float | None, seeds: int) -> float | None:
 def volume_curves(cells: Cells) -> dict[str, Any]:
     """F1 against the volume of unlabeled text, a panel a target, with the curves of `analysis.curves` and `analysis.pooled`."""
     scores = students(cells.done)
-    fitted, (panels, rows, note) = curves(scores), _pooled(scores)
+    grid = np.geomspace(scores["volume"].min(), scores["volume"].max(), 60)
+    fitted, (panels, rows, note) = curves(scores), _pooled(scores, grid)
     transfer = cells.points.filter(pl.col("method").is_in(["direct", "teacher-student"]), pl.col("shots") == 0).sort("volume")
     ceilings = dict(cells.points.filter(pl.col("method") == "in-language").select("target", "mean").iter_rows())
     sources = sorted(set(transfer["source"]))
@@ -142,45 +143,42 @@ def volume_curves(cells: Cells) -> dict[str, Any]:
     targets = sorted(set(transfer["target"]))
     for target in targets[:PANELS]:
         points = {source: line for (source,), line in transfer.filter(pl.col("target") == target).group_by(["source"])}
-        drawn = {row["source"]: _drawn(row, cells.largest) for row in fitted.filter(pl.col("target") == target).iter_rows(named=True)}
+        drawn = {row["source"]: (grid, _fitted(row).at(grid)) for row in fitted.filter(pl.col("target") == target).iter_rows(named=True)}
         panels.append(figures.curves(f"→ {target}", dict(sorted(points.items())), drawn, ceilings.get(target), colors))
     if len(targets) > PANELS:
         note += f" {PANELS} of {len(targets)} targets are drawn; the table has all."
     table = Table(f"{cells.name}-curves", "Span F1 by volume of unlabeled target text", transfer.select(
         "source", "target", "volume", pl.col("mean").alias("F1"), pl.col("half").alias("± 95%"), "seeds",
     ))  # fmt: skip
-    columns = ["source", "target", "form", "start", "rise", "rise_low", "rise_high", "enough", "enough_says"]
+    teachers = transfer.filter(pl.col("volume") == 0).select("source", "target", pl.col("mean").alias("teacher"))
+    columns = ["source", "target", "teacher", "form", "start", "rise", "rise_low", "rise_high", "enough", "enough_says"]
     fits = Table(
-        f"{cells.name}-fits", "The fitted curves: F1 without text, rise to the largest volume, volume for 95% of the asymptote",
-        pl.concat([rows, fitted], how="diagonal_relaxed").select(columns), {"enough": 0},
+        f"{cells.name}-fits",
+        "The students' fitted curves: their teacher's F1; theirs at the smallest volume; the rise from there to the largest; the "
+        "volume for 95% of the asymptote",
+        pl.concat([rows, fitted.join(teachers, on=["source", "target"], how="left", maintain_order="left")], how="diagonal_relaxed").select(columns),
+        {"enough": 0},
     )  # fmt: skip
     caption = (
-        f"Mean span F1 on the test split over seeds. {SEEDS} Thin: the fitted curve. Volume 0 is direct transfer, the teacher "
-        f"itself; a student starts from the pretrained base as its teacher did. Dashed: trained on the target itself.{note}"
+        f"Mean span F1 on the test split over seeds. {SEEDS} Thin: the curve fitted to the students. At volume 0, and dotted: direct "
+        "transfer, their teacher. It is not on the curve: a student starts from the pretrained base, as its teacher did, and with "
+        f"little text it can lie far below its teacher. Dashed: trained on the target itself.{note}"
     )
     return {"figures": [Figure(panels, caption, table, colors if len(colors) > 1 else {})], "tables": [fits]}
 
 
-def _pooled(scores: pl.DataFrame) -> tuple[list[Panel], pl.DataFrame, str]:
+def _pooled(scores: pl.DataFrame, grid: np.ndarray) -> tuple[list[Panel], pl.DataFrame, str]:
     """The panel and the row of all pairs' curve; or none, and why."""
     try:
         curve = PooledCurve(draws=DRAWS).fit(scores)
     except DataError as error:
         return [], pl.DataFrame(), f" No curve of all pairs: {error}"
-    volumes = sorted(set(scores["volume"]))
-    grid = _grid(volumes[-1])
-    row = pl.DataFrame([{"source": "all", "target": "all"} | curve.summary()])
-    return [figures.band("All pairs", volumes, grid, curve.predict(grid))], row, ""
+    row = pl.DataFrame([{"source": "all", "target": "all", "teacher": None} | curve.summary()])
+    return [figures.band("All pairs", sorted(set(scores["volume"])), grid, curve.predict(grid))], row, ""
 
 
-def _drawn(row: dict[str, Any], largest: int) -> tuple[np.ndarray, np.ndarray]:
-    """A fitted curve: volumes and values."""
-    grid = _grid(largest)
-    return grid, Curve(row["form"], *(np.array(row[name]) for name in ("a", "b", "scale"))).at(grid)
-
-
-def _grid(largest: int) -> np.ndarray:
-    return np.concatenate([[0.0], np.geomspace(1, largest, 60)])
+def _fitted(row: dict[str, Any]) -> Curve:
+    return Curve(row["form"], *(np.array(row[name]) for name in ("a", "b", "scale")))
 
 
 def transfer_map(cells: Cells) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLM, VCSpec
 
 from analysis.correlate import correlate
+from analysis.importance import importance
 from analysis.mixed import CrossedEffects
 from benchmarks.measure import seconds
 from benchmarks.report import Report
@@ -32,7 +33,7 @@ SIMULATED = (
 COMPARED = (
     "By language: the interval of `analysis.correlate` and its permutation test; by row: Fisher's interval and the test that "
     "take pairs for independent. Bootstrap: quantiles of the weighted bootstrap by language. Model: `analysis.mixed`, the slope "
-    "of the same distance beside the property."
+    "of the same distance beside the property. Shares: `analysis.importance`, of R2, by language and by row."
 )
 
 
@@ -85,6 +86,10 @@ def outcomes(seed: int, design: Design, effect: float) -> dict[str, bool]:
     result = {f"covered by {by}": distance[f"{kind}low"] <= effect <= distance[f"{kind}high"] for by, kind in kinds.items()}
     kinds.pop("bootstrap")
     found_by = {f"{row['feature']} found by {by}": row[f"{kind}p"] <= 0.05 for row in (distance, alone) for by, kind in kinds.items()}
+    shares = importance(frame, "f1", {name: [name] for name in NAMES}, draws=DRAWS, random_state=seed).rows_by_key("block", named=True, unique=True)
+    for name, truth in zip(NAMES, (effect**2, 0.0), strict=True):
+        for by, kind in {"language": "", "row": "row_"}.items():
+            result[f"share of {name} covered by {by}"] = shares[name][f"{kind}low"] <= truth <= shares[name][f"{kind}high"]
     return result | found_by
 
 
@@ -114,6 +119,8 @@ def _rows(design: Design, effect: float, shares: dict[str, float]) -> Iterator[t
     covered = [f"{shares[f'covered by {by}']:.1%}" for by in ("language", "bootstrap", "model", "row")]
     yield f"{said}: 95% interval covers", *covered, f"{LOW:.0%}-{HIGH:.0%}"
     for name in NAMES:
+        covered = [f"{shares[f'share of {name} covered by {by}']:.1%}" for by in ("language", "row")]
+        yield f"{said}: 95% interval covers the share of R2, {name}", covered[0], "", "", covered[1], f">= {LOW:.0%}"
         if effect and name == "distance":
             continue
         by = [f"{shares[f'{name} found by {by}']:.1%}" for by in ("language", "model", "row")]

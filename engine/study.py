@@ -217,6 +217,7 @@ def _summary(study: Study, plan: Plan, warnings: list[str]) -> dict[str, Any]:
         "question": study.question,
         "hypothesis": study.hypothesis,
         "axes": axes,
+        "measures": list(study.measures),
         "warnings": warnings,
         "plan": {
             "cells": len(plan.graph.cells),

@@ -84,7 +84,9 @@ def summary(sources: Sequence[str], targets: Sequence[str], volumes: Sequence[in
         "axes": {
             "dataset": [STUDY], "model": [STUDY], "form": [], "methods": ["direct", "teacher-student", "in-language"],
             "sources": [*sources, "rus"], "targets": [*targets], "volumes": [*volumes], "seeds": [*SEEDS, 3],
+            "perturbations": ["none", "names"],
         },
+        "measures": ["alignment", "lm"],
         "warnings": [],
         "plan": {"cells": done + 2, "done": done, "failed": 2, "missing": 0, "stale": 0, "steps": 99},
         "fingerprints": [f"of {target}" for target in targets],

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from small_study import ROOT
 
-from analysis.contrast import paired
+from analysis.contrast import paired, robustness
 from analysis.design import Assumptions, Spread, components, lines, power, published
 from engine.spec import Study
 
@@ -30,6 +30,11 @@ def test_the_axes_decide_which_hypotheses_there_are() -> None:
         "gain over the teacher", "rise with volume", "F1 falls with distance", "the gain falls with distance",
     }  # fmt: skip
     assert set(by_name(STUDY.varied(methods="direct", volumes=0))) == {"F1 falls with distance"}
+    assert "rise with volume" not in by_name(STUDY.varied(volumes=(0, 100)))  # the teacher is no student
+    perturbed = STUDY.varied(perturbations=("none", "names", "both"))
+    assert {"robust to names", "robust to both"} < set(by_name(perturbed))
+    assert "robust to names" not in by_name(perturbed.varied(methods=("direct", "teacher-student")))
+    assert set(by_name(STUDY.varied(measures="alignment"))) - set(by_name(STUDY)) == {"F1 rises with alignment", "the gain rises with alignment"}
     sets = STUDY.varied(sources=("deu+eng", "deu+hin", "eng+tur", "hin+tur", "deu+tur"))
     assert "diverse sources help" in by_name(sets)
     assert power(STUDY.varied(methods="in-language", sources="eng", volumes=0)).is_empty()
@@ -69,6 +74,41 @@ def test_more_languages_find_smaller_effects_and_more_seeds_hardly_do() -> None:
     assert nine == pytest.approx(one / 3, rel=0.2)
 
 
+SOURCES = ("ara", "deu", "eng", "fra", "hin", "rus", "spa", "tur")
+EVERYTHING = STUDY.varied(
+    sources=(*SOURCES, "deu+eng", "deu+hin", "eng+tur", "hin+tur", "deu+tur"), measures="alignment", perturbations=("none", "names")
+)
+
+
+def test_without_an_effect_power_is_the_rate_of_false_alarms() -> None:
+    rows = by_name(EVERYTHING, smallest=0.0)
+    assert len(rows) == 8
+    for name, row in rows.items():
+        assert row["power"] <= 0.045, name  # of one side: half of .05, and what 400 tables can be off
+
+
+def test_power_rises_with_the_effect_and_with_languages() -> None:
+    small, few, large = (by_name(EVERYTHING, smallest=effect) for effect in (0.01, 0.05, 0.2))
+    many = by_name(EVERYTHING.varied(targets=LARGE))
+    for name, row in few.items():
+        assert small[name]["power"] <= row["power"] <= large[name]["power"] > small[name]["power"], name
+        assert many[name]["detectable"] < row["detectable"], name
+
+
+def test_the_detectable_robustness_is_found_four_times_in_five_by_the_report_s_own_test() -> None:
+    asked = by_name(STUDY.varied(perturbations=("none", "names")))["robust to names"]
+    assert (asked["pairs"], asked["languages"]) == (10, 10)
+    rng, found, share = np.random.default_rng(1), 0, {"in-language": 0.5, "direct": 0.3}
+    for number in range(250):
+        lost = {"in-language": rng.normal(-0.5, 0.13, 10), "direct": rng.normal(asked["detectable"] - 0.5, 0.13, 10)}
+        frame = pl.DataFrame([
+            {"source": "all", "target": target, "method": method, "change": share[method] * lost[method][place], "exposure": share[method]}
+            for method in share for place, target in enumerate(TARGETS)
+        ])  # fmt: skip
+        found += robustness(frame, "change", "exposure", "method", draws=200, random_state=number)["low"][-1] > 0
+    assert 0.7 <= found / 250 <= 0.88
+
+
 def test_three_languages_cannot_tell() -> None:
     small = STUDY.varied(sources="eng", targets=("afr", "ben", "bre"))
     assert power(small)["power"].is_null().all() and power(small)["detectable"].is_null().all()
@@ -99,7 +139,7 @@ def test_components_of_a_crossed_table_are_found_again() -> None:
 
 def test_the_assumptions_are_the_published_tables(shared: Path) -> None:
     there, assumed = published(shared / "data/results"), Assumptions()
-    for name in ("f1", "gain", "rise"):
+    for name in ("f1", "gain", "rise", "robust"):
         assert getattr(there, name) == pytest.approx(getattr(assumed, name), abs=0.0006)
     assert there.seed == pytest.approx(assumed.seed, abs=0.0001)
 
@@ -112,6 +152,6 @@ def test_the_plan_s_path_imports_nothing_slow() -> None:
 def test_the_command_compares_the_assumptions_with_a_folder(shared: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "analysis.design"]
     run = subprocess.run([*command, str(shared / "data/results")], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert run.stdout.count("assumed") == len(Assumptions._fields)
+    assert run.stdout.count("assumed") == 5  # of alignment no table speaks, and the smallest effect is a choice
     run = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, cwd=ROOT, check=False)
     assert run.returncode == 2 and "usage" in run.stderr

@@ -11,7 +11,10 @@ import synthetic_store
 from browser import Browser
 
 from analysis import report, sections
+from analysis.answers import hypotheses
+from analysis.design import power
 from analysis.tables import Table, latex
+from engine.spec import Study
 from engine.store import Store
 
 KINDS = ("supported", "not supported", "cannot tell")
@@ -60,6 +63,14 @@ def test_every_hypothesis_has_a_verdict_and_every_section_a_figure(page: Path) -
     assert ("supported", "Direct transfer rises with the alignment of source and target before training (F1 per standard deviation of CKA)") in answers
     assert text.count("Not shown:") == 1  # there are no sentences
     assert text.count("<svg") >= 20
+
+
+def test_the_plan_quotes_the_power_of_every_verdict(store: Store) -> None:
+    asked = synthetic_store.summary(synthetic_store.SOURCES, synthetic_store.TARGETS, synthetic_store.VOLUMES, 0)
+    study = Study(name="planned", question="?", hypothesis=".", measures=asked["measures"], **asked["axes"])
+    rows, plain = store.results().filter(entity_type="ALL"), pl.col("perturbation") == "none"
+    cells = sections.Cells("name", rows.filter(plain), rows.filter(~plain), store)
+    assert {hypothesis.name for hypothesis in hypotheses(cells)} == set(power(study)["hypothesis"])
 
 
 def test_the_page_needs_nothing_else(page: Path) -> None:
