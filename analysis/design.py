@@ -51,8 +51,8 @@ class Assumptions(NamedTuple):
     the 13 targets of manafi2024_perturbation_ner.csv, mean of its two models, as if both were edited as much as transfer
     (more is edited for in-language training, so this is rather too large). `published` computes these.
 
-    `alignment`: of two languages' alignment, of which only the ratios count. It is known when the study has run; no
-    published table has it, and thirds are a guess.
+    `alignment`: of two languages' alignment, of which only the ratios count. No published table has it before a study
+    measures it: that source, target and pair have a third of it each is a guess.
     """
 
     f1: Spread = Spread(0.064, 0.097, 0.078)
@@ -155,7 +155,7 @@ def _hypotheses(study: Study, assumed: Assumptions, rng: np.random.Generator) ->
                 lambda outcomes: spread(coefficients @ outcomes / per_sd)[:2],
             )  # fmt: skip
     if {"direct", "in-language"} <= set(study.methods):
-        whole = [(("all",), target) for target in study.targets if target in {target for _, target in pairs}]
+        whole = [(("all",), target) for target in sorted({target for _, target in pairs})]
         test = _test(whole, mean, 1, rng)
         for perturbation in sorted({*study.perturbations} - {"none"}):  # the spread has its seeds' noise in it
             yield Hypothesis(f"robust to {perturbation}", "F1 per share edited", whole, assumed.robust, 0.0, test)

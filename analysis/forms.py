@@ -1,9 +1,9 @@
 """The forms that F1 can take as a function of the volume, their least squares, and which of them the scores support.
 
 For volume n, in sentences: log-linear a + b log10(n + 1); a power law a - b (n + 1)^-c; an exponential a - b exp(-n /
-s). The shift by 1 lets volume 0 stand on the curve, where what was scored there was made as the rest was. Given c or s all are linear in a and b, which least squares then
-gives in closed form (variable projection: Golub & Pereyra 1973). c or s is searched on a fine grid, so no start is
-needed, and a bootstrap of a thousand curves is a few matrix products.
+s). The shift by 1 lets volume 0 stand on the curve (of labeled sentences, say; of students it is none). Given c or s
+all are linear in a and b, which least squares then gives in closed form (variable projection: Golub & Pereyra 1973). c
+or s is searched on a fine grid, so no start is needed, and a bootstrap of a thousand curves is a few matrix products.
 """
 
 from collections.abc import Mapping, Sequence

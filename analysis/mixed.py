@@ -51,7 +51,8 @@ class CrossedEffects:
         """Fit to the rows whose features are all known. An interaction is a column like any other.
 
         Raises DataError as `analysis.pairs.check`; and for rows that agree in groups and features, for as many coefficients
-        as languages or more (features and an intercept), for features that follow from others, where nothing is noise, and without convergence.
+        (features and an intercept) as languages or more, for features that follow from others, where nothing is noise, and
+        without convergence.
         """
         check(frame, outcome, features, self.groups)
         named = frame.with_columns(labels(frame[name]) for name in self.groups)
