@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.report import Skipped, machine
 
-NAMES = ("train", "tag", "encoder", "study", "overhead", "scale", "gpu", "memory", "limit", "profile", "design_matrix", "statistics", "projection", "alignment")
+NAMES = ("train", "tag", "encoder", "study", "overhead", "scale", "gpu", "memory", "limit", "profile", "design_matrix", "statistics", "projection", "alignment", "checksum")
 RESULTS = Path(__file__).parent / "RESULTS.md"
 HEAD = "# Benchmarks\n\nA section says what is a median and what was run once. `python -m benchmarks all` runs all of it.\n"
 MARK = "<!-- {} -->\n"  # before each section

@@ -32,14 +32,14 @@ def study(**finetune: Any) -> Study:
     return replace(small, recipes={"tiny": replace(recipe, finetune=replace(recipe.finetune, **finetune))})
 
 
-def run(asked: Study, store: Store) -> tuple[Plan, dict[str, str]]:
+def run(asked: Study, store: Store, site: Site = ONE) -> tuple[Plan, dict[str, str]]:
     """Do what is left, here, and write the failed cells' rows; return the plan afterwards, and the errors by artifact."""
     graph = compile_study(asked, None)
     plan = make_plan(graph, store, on_gpu=False)
     state, failed = State({unit.name: unit for unit in plan.units}), {}
     while unit := next(state.ready(), None):
         state.begin("trial", unit)
-        failed |= run_unit(unit, store, ONE).failed
+        failed |= run_unit(unit, store, site).failed
         state.end("trial")
     for work in plan.open if failed else ():
         store.write_rows(work.about, work.key, work.fingerprint, failed_row(work, next(iter(failed.values()))))

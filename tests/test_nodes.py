@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ import polars as pl
 import pytest
 import ray
 from ray.cluster_utils import Cluster
-from small_study import ROOT, STUDY
-from test_distributed import fit, sentences
+from small_study import ROOT, small_study
+from test_distributed import RESOURCES, fit, sentences
 
 import engine
 from engine.cluster import check_nodes, start_ray
@@ -116,13 +117,6 @@ def test_a_path_that_a_node_sees_otherwise_is_refused(cluster: Cluster, tmp_path
     assert not list(tmp_path.rglob(".probe-*"))
 
 
-def small_study(folder: Path) -> Path:
-    file = folder / "small.py"
-    one = "seeds=(0,), resources=Resources(threads=1)"
-    file.write_text(STUDY.replace("seeds=(0,)", one).replace("Recipe, Study", "Recipe, Resources, Study"))
-    return file
-
-
 def on_cluster(cluster: Cluster, file: Path, out: Path) -> list[str]:
     return [sys.executable, "-m", "engine.study", str(file), "--address", cluster.address, "--out", str(out)]
 
@@ -136,20 +130,22 @@ def test_a_study_on_three_nodes(cluster: Cluster, tmp_path: Path) -> None:
     assert len(rows) == 4 and (rows["status"] == "done").all()
 
 
-def train_here(payload: tuple[Path, Path | None], backend: DeepSpeedBackend) -> dict[str, Any]:
+def train_here(payload: tuple[Path, Path], backend: DeepSpeedBackend) -> dict[str, Any]:
+    """Train with the loss of a node, then undisturbed: in the same workers, for to start others takes longest."""
     tiny, lost = payload
-    return fit(tiny, backend, dropout=0.3, lost=lost, with_node=True)
+    resumed = fit(tiny, backend, dropout=0.3, lost=lost, with_node=True)
+    return {"resumed": resumed, "whole": fit(tiny, DeepSpeedBackend(RESOURCES, backend.device), dropout=0.3)}
 
 
 def test_a_node_lost_in_a_two_worker_step_is_replaced_and_the_losses_are_equal(cluster: Cluster, tmp_path: Path) -> None:
     make_tiny(tmp_path / "tiny", sentences(), seed=0)
-    resources = Resources(workers=2, zero_stage=2, micro_batch=3, threads=1)
+    resources = replace(RESOURCES, threads=1)
     cluster.add_node(num_cpus=1)  # a spare one
     with connected(cluster, resources):
-        whole = run(train_here, (tmp_path / "tiny", None), resources, str(tmp_path / "whole"))
         nodes = sum(node["Alive"] for node in ray.nodes())
-        resumed = run(train_here, (tmp_path / "tiny", tmp_path / "lost"), resources, str(tmp_path / "run"), checkpoint_every=5)
+        both = run(train_here, (tmp_path / "tiny", tmp_path / "lost"), resources, str(tmp_path / "run"), checkpoint_every=5)
         assert (tmp_path / "lost").exists() and sum(node["Alive"] for node in ray.nodes()) == nodes - 1
+    resumed, whole = both["resumed"], both["whole"]
     assert resumed["losses"] == whole["losses"] and len(whole["losses"]) == 20
     for name, weight in whole["weights"].items():
         np.testing.assert_array_equal(resumed["weights"][name], weight, err_msg=name)

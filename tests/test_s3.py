@@ -1,5 +1,7 @@
 """The store on S3: a study whose driver and workers meet only there, against a real server on loopback."""
 
+import logging
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -7,13 +9,17 @@ from pathlib import Path
 
 import boto3
 import polars as pl
+import psutil
 import pytest
+import ray
 from moto.server import ThreadedMotoServer
 from pyarrow import fs
 from small_study import ROOT, STUDY, command
+from test_faults import run, study
 
 import engine
 from engine.errors import StoreError
+from engine.spec import Resources, Site
 from engine.store import Store
 
 pytestmark = pytest.mark.cluster
@@ -75,6 +81,59 @@ def test_checkpoints_on_s3_have_an_address_and_go_when_the_step_is_done(bucket: 
         assert sorted(file.base_name for file in kept if file.type == fs.FileType.File) == ["newest", "state"]
     with store.kept_checkpoint("step-a-1") as folder:
         assert folder is None
+
+
+class _Log(logging.Handler):
+    """Reads the server's log: once the bucket has a first whole checkpoint of two workers, one is killed."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.killed, self.read = False, []  # the latter: requests for parts of a checkpoint, after that
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = record.getMessage()
+        if self.killed and re.search(r"GET \S*/\.run-finetune\S*/checkpoint_\d\S*/deepspeed/", line):
+            self.read.append(line)
+        elif not self.killed and re.search(r"P\w+ \S*/\.run-finetune\S*/checkpoint_manager_snapshot", line):
+            workers = [process for process in psutil.Process().children(recursive=True) if _trains(process)]
+            assert len(workers) == 2
+            workers[-1].kill()
+            self.killed = True
+
+
+def _trains(process: psutil.Process) -> bool:
+    return process.cmdline()[:1] and process.cmdline()[0].startswith("ray::RayTrainWorker")
+
+
+@pytest.mark.soak
+def test_two_workers_meet_only_on_s3_and_go_on_from_their_checkpoint_there(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, alone, store = study(steps=40), Store(str(tmp_path)), Store(bucket.replace("OUT", "two"))
+    alone.probe()
+    run(asked, alone)
+    server, log = logging.getLogger("werkzeug"), _Log()
+    monkeypatch.setattr("engine.work.CHECKPOINT_EVERY", 5)
+    two = Site(resources=Resources(workers=2, zero_stage=2, micro_batch=8, threads=1))
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    server.addHandler(log)
+    try:
+        plan, failed = run(asked, store, two)
+    finally:
+        server.removeHandler(log)
+        ray.shutdown()
+    assert not failed and not plan.open and log.killed and log.read
+    assert store.artifacts() == alone.artifacts() and len(store.artifacts()) == 3
+    for name in store.artifacts():
+        one, other = store.record(name), alone.record(name)
+        assert one["provenance"]["resources"]["workers"] == 2
+        if not name.startswith("evaluate"):
+            assert one["figures"]["last_loss"] == pytest.approx(other["figures"]["last_loss"], rel=1e-3)
+    rows = store.results()
+    assert (rows["status"] == "done").all() and len(rows)
+    files, path = fs.FileSystem.from_uri(store.address)
+    there = files.get_file_info(fs.FileSelector(f"{path}/artifacts", recursive=True))
+    assert not [file.path for file in there if "/.run-" in file.path], "checkpoints go when their step is done"
 
 
 def test_a_bucket_that_is_not_there_is_an_error(bucket: str) -> None:
