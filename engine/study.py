@@ -30,7 +30,7 @@ from engine.errors import SprachbundError, StudyError, did_you_mean
 from engine.mend import damage, mend
 from engine.models.sizes import short_name
 from engine.plan import Plan, make_plan, summary
-from engine.spec import AXES, Resources, Site, Study, parse_axis, takes_volume
+from engine.spec import AXES, SCORE_OF, Resources, Site, Study, parse_axis, takes_volume
 from engine.store import Store
 from engine.work import COLLAPSED
 
@@ -257,16 +257,18 @@ def _settings(frame: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _table(setting: str, rows: Any, spread: bool) -> Table:
-    """F1 by target, volume and shots."""
+    """The scores by target, volume and shots."""
     import polars as pl
 
+    task = rows["task"][0]
     transfer, ceiling = (rows.filter((pl.col("method") == "in-language") == yes) for yes in (False, True))
     amounts = sorted({*transfer.select("shots", "volume").iter_rows()})
     keys = ["method", "sources", "target", "volume", "shots"]
     seeds = sorted(set(rows.group_by(keys).agg(pl.col("seed").n_unique())["seed"]))
     title = (
-        f"{setting}: span F1 on test by unlabeled target sentences, mean over {'-'.join(map(str, seeds))} seeds"
-        f"{' ± standard deviation' * spread}; {rows['collapsed'].sum()} of {len(rows)} cells collapsed (F1 below {COLLAPSED})"
+        f"{setting}: {SCORE_OF[task]} on test by unlabeled target sentences, mean over {'-'.join(map(str, seeds))} seeds"
+        f"{' ± standard deviation' * spread}; {rows['collapsed'].sum()} of {len(rows)} cells collapsed "
+        f"({'one label for all' if task == 'nli' else f'F1 below {COLLAPSED}'})"
     )
     table = Table(title=title, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     headings = (f"{shots} shots" if shots else str(volume) for shots, volume in amounts)

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -134,7 +135,7 @@ def study_of(task: str, tmp_path: Path, **changes: object) -> Study:
     return load_study(file, local=True).varied(**({"volumes": (0,)} | changes))
 
 
-def test_a_study_of_pairs_ends_as_rows_of_each_label(tmp_path, few):
+def test_a_study_of_pairs_ends_as_rows_of_each_label(tmp_path, few, capsys):
     study = study_of("nli", tmp_path, methods=("direct", "teacher-student"), volumes=(0, 40), shots=(0, 9))
     frame = run_here(study, tmp_path / "out")
     assert set(frame["status"]) == {"done"} and set(frame["task"]) == {"nli"} and set(frame["form"]) == {"slots"}
@@ -148,6 +149,10 @@ def test_a_study_of_pairs_ends_as_rows_of_each_label(tmp_path, few):
     one, other = whole["scored"][0], whole["scored"][1]
     difference = compare(Store(str(tmp_path / "out")), one, other, draws=200)
     assert difference["estimate"] == pytest.approx(whole["f1"][1] - whole["f1"][0])
+    axes = ("methods=direct,teacher-student", "volumes=0,40", "shots=0,9")
+    again = [str(tmp_path / "small.py"), "--local", "--out", str(tmp_path / "out"), *chain.from_iterable(("--set", axis) for axis in axes)]
+    assert command_line(again) == 0
+    assert "accuracy on test" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_study_of_questions_has_squads_scores(tmp_path, few):

@@ -33,6 +33,7 @@ WRITTEN = ("spans", "text")  # forms whose answer is text, and no distribution t
 TASKS = ("ner", "nli", "qa")
 FORMS_OF = {"ner": ("slots", "sentinel", "spans", "encoder"), "nli": ("slots", "encoder"), "qa": ("text",)}
 METHODS_OF = {"ner": METHODS, "nli": ("direct", "teacher-student", "multi-teacher", "in-language"), "qa": ("direct", "in-language")}
+SCORE_OF = {"ner": "span F1", "nli": "accuracy", "qa": "F1"}  # what the table calls f1
 FAMILIES = ("mt5", "encoder", "tiny")
 POOLS = ("train", "text")
 PERTURBATIONS = ("none", "names", "context", "both", "mask", "random")  # and those with a language:
