@@ -141,9 +141,13 @@ def summarize(curve: Any, smallest: float, largest: float) -> dict[str, Any]:
     for name in ("enough", "enough_low", "enough_high"):
         number = np.expm1(row[name])
         row[name] = max(float(smallest), number) if number <= largest else None
-    says = "the smallest observed, or less" if row["enough"] == smallest else ""
-    says = says if row["enough"] is not None else f"beyond the observed volumes (up to {largest:,.0f})"
-    row["enough_says"] = says if curve.form_ != "log-linear" else "log-linear has no asymptote"
+    row["enough_says"] = ""
+    if curve.form_ == "log-linear":
+        row["enough_says"] = "log-linear has no asymptote"
+    elif row["enough"] is None:
+        row["enough_says"] = f"beyond the observed volumes (up to {largest:,.0f})"
+    elif row["enough"] == smallest:
+        row["enough_says"] = "the smallest observed, or less"
     known = {name: float(value) for name, value in row.items() if isinstance(value, float) and np.isfinite(value)}
     return {name: known.get(name) if isinstance(value, float) else value for name, value in row.items()}
 

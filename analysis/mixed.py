@@ -59,14 +59,13 @@ class CrossedEffects:
         rows = named.with_columns(pl.col(outcome, *features).cast(pl.Float64).fill_nan(None)).drop_nulls(features)
         self.n_, self.dropped_ = len(rows), len(frame) - len(rows)
         check(rows, outcome, features, self.groups)
-        _check_design(rows, features, self.groups)
+        left = _check_design(rows, features, self.groups)
         x, y = rows.select(features).to_numpy().reshape(len(rows), -1), rows[outcome].to_numpy()
         levels = _levels(rows, self.groups)
         random = {name: codes for name, codes in levels.items() if 1 < codes.max() + 1 < len(rows)}
         model = _Reml(_standard(x), _standard(y), list(random.values()))
         variances = model.fit()
-        languages = max(rows[name].n_unique() for name in self.groups[:2])
-        self._report(model, variances, languages - len(features) - 1, features, x.std(axis=0), y.std(), levels, random)
+        self._report(model, variances, left, features, x.std(axis=0), y.std(), levels, random)
         return self
 
     def _report(
@@ -193,7 +192,8 @@ def _levels(rows: pl.DataFrame, groups: Sequence[str]) -> dict[str, np.ndarray]:
     return levels | ({"pair": pair} if pair.max() + 1 < len(rows) else {})
 
 
-def _check_design(rows: pl.DataFrame, features: Sequence[str], groups: Sequence[str]) -> None:
+def _check_design(rows: pl.DataFrame, features: Sequence[str], groups: Sequence[str]) -> int:
+    """Return the languages less the coefficients, the degrees of freedom that are left. Raises DataError as `fit`."""
     twice = rows.filter(rows.select(*groups, *features).is_duplicated())
     if len(twice):
         raise DataError(
@@ -201,7 +201,8 @@ def _check_design(rows: pl.DataFrame, features: Sequence[str], groups: Sequence[
             "Take the mean over seeds, or give the seed as a third group."
         )
     languages = max(rows[name].n_unique() for name in groups[:2])
-    if len(features) + 1 >= languages:
+    left = languages - len(features) - 1
+    if left < 1:
         raise DataError(
             f"{len(features)} features and {languages} languages: each feature needs several languages. Leave features out, or use "
             "a model with a penalty (analysis.regress)."
@@ -210,6 +211,7 @@ def _check_design(rows: pl.DataFrame, features: Sequence[str], groups: Sequence[
     for number, name in enumerate(features):
         if np.linalg.matrix_rank(_centered(x[:, : number + 1])) <= number:
             raise DataError(f"{name} follows from {', '.join(features[:number]) or 'nothing: it is constant'}. Leave it out.")
+    return left
 
 
 def _centered(values: np.ndarray) -> np.ndarray:

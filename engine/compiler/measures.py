@@ -12,7 +12,7 @@ from engine.compiler.material import Material
 from engine.data.parallel import ParallelCorpus
 from engine.errors import DataError, StudyError
 from engine.fingerprint import fingerprint
-from engine.graph import Step
+from engine.graph import Step, roles
 from engine.models.sizes import fills_masks
 from engine.spec import (
     MEASURES,
@@ -89,8 +89,8 @@ class Measures:
         if "teachers" not in self.asked:
             return []
         recipe = TeachersRecipe(fingerprints, labels[0].recipe.volume)
-        needs = tuple((f"labels {number}", step.artifact) for number, step in enumerate(labels))
-        return [("pair", self.material.step(recipe, f"{self.material.name}-{'+'.join(cell.sources)}-{cell.target}-s{cell.seed}", needs))]
+        about = f"{self.material.name}-{'+'.join(cell.sources)}-{cell.target}-s{cell.seed}"
+        return [("pair", self.material.step(recipe, about, roles("labels", labels)))]
 
     def _lm(self, language: str) -> Step:
         (base, needs), training = self.material.base(), self.recipe.distill

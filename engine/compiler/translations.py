@@ -14,7 +14,7 @@ from engine.data.flores import flores
 from engine.data.translation import PARALLEL, SANDBOX, LookUp, corpus_of, corpus_pairs
 from engine.errors import DataError, StudyError
 from engine.graph import Step
-from engine.models.sizes import checkpoint, describe
+from engine.models.sizes import checkpoint
 from engine.projection.statistical import check_installed
 from engine.spec import (
     Cell,
@@ -132,7 +132,7 @@ class Translations:
         if alignment.aligner in ("eflomal", "fast-align"):
             check_installed(alignment.aligner)
         if alignment.aligner == "embedding" and not alignment.checkpoint:
-            layers = describe(self.material.model).layers
+            layers = self.material.size.layers
             if not -layers - 1 <= alignment.layer <= layers:
                 raise StudyError(
                     f"layer={alignment.layer} of the aligner 'embedding': {self.material.model} has {layers} layers. Give one from "
