@@ -8,12 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_study import STUDY
+from small_study import STUDY, run_here
 from toy import TYPES, toy_sentences
 from transformers import AutoModelForSeq2SeqLM
 
-import engine
-from engine.compiler import compile_study
 from engine.data.sentences import Sentence
 from engine.errors import ModelError
 from engine.models.load import new_tagger
@@ -21,16 +19,13 @@ from engine.models.predict import decode, probabilities
 from engine.models.saved import export, load_tagger, save_tagger
 from engine.models.sentinel import SentinelTagger
 from engine.models.tagger import Tagger
-from engine.plan import make_plan
-from engine.spec import Resources, Site, Training
-from engine.store import Store
+from engine.spec import Training
 from engine.study import load_study
 from engine.tasks.ner import tag_set
 from engine.train.batches import Batch, collate
 from engine.train.loop import PlainBackend
 from engine.train.losses import cross_entropy, kl
 from engine.train.tagging import fit
-from engine.work import run_unit
 
 TAGS = tag_set(TYPES)
 TEXT = toy_sentences(40)
@@ -147,11 +142,7 @@ def test_a_study_of_it_runs(tmp_path):
     file = tmp_path / "small.py"
     file.write_text(STUDY)
     study = load_study(file, local=True).varied(form=("sentinel",), methods=("teacher-student",), volumes=(20,))
-    graph, store = compile_study(study, None), Store(str(tmp_path / "out"))
-    store.probe()
-    for unit in make_plan(graph, store, on_gpu=False).units:
-        assert run_unit(unit, store, Site(resources=Resources(gpus=0))).failed == {}
-    frame = engine.results(store.address)
+    frame = run_here(study, tmp_path / "out")
     assert set(frame["form"]) == {"sentinel"} and set(frame["status"]) == {"done"}
 
 

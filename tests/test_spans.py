@@ -6,13 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_study import STUDY
+from small_study import STUDY, run_here
 from toy import TYPES, toy_sentences
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5Tokenizer
 
-import engine
 from engine.cells import expand
-from engine.compiler import compile_study
 from engine.data.sentences import Sentence
 from engine.errors import StudyError
 from engine.models.load import new_tagger
@@ -22,16 +20,13 @@ from engine.models.spans import SpanWriter
 from engine.models.speller import Speller
 from engine.models.tagger import save_model
 from engine.models.windows import Subwords
-from engine.plan import make_plan
-from engine.spec import Resources, Site, Training
-from engine.store import Store
+from engine.spec import Training
 from engine.study import load_study
 from engine.tasks.ner import count, f1, tag_set
 from engine.tasks.spans import Tagged, named, place, position_free, read, tagged, write
 from engine.train.loop import PlainBackend
 from engine.train.losses import cross_entropy
 from engine.train.tagging import fit, tag_ids
-from engine.work import run_unit
 
 TAGS = tag_set(TYPES)
 TEXT = toy_sentences(40)
@@ -206,11 +201,7 @@ def test_a_study_of_it_runs(tmp_path):
     file = tmp_path / "small.py"
     file.write_text(STUDY)
     study = load_study(file, local=True).varied(form=("spans",), methods=("direct",), volumes=(0,), shots=(4,))
-    graph, store = compile_study(study, None), Store(str(tmp_path / "out"))
-    store.probe()
-    for unit in make_plan(graph, store, on_gpu=False).units:
-        assert run_unit(unit, store, Site(resources=Resources(gpus=0))).failed == {}
-    frame = engine.results(store.address)
+    frame = run_here(study, tmp_path / "out")
     assert set(frame["form"]) == {"spans"} and set(frame["status"]) == {"done"} and len(frame) == 4
     assert frame["position_free_f1"].is_between(0, 1).all()
     assert (frame["parse_failures"] > 0).all()  # twelve updates teach no syntax
