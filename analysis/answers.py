@@ -20,9 +20,9 @@ from analysis.verdict import SANDBOX, Verdict, verdict
 from engine.errors import DataError, SprachbundError
 
 SMALLEST = Assumptions().smallest
-UNIT = f"F1 per standard deviation of {DISTANCE} distance"
+UNIT = f"per standard deviation of {DISTANCE} distance"
 ALIGNMENT = "alignment_cka"  # the one of `engine.store.MEASURED` that the verdicts are about; the report's section shows all
-ALIGNED = "F1 per standard deviation of CKA"
+ALIGNED = "per standard deviation of CKA"
 
 Estimate = Mapping[str, Any]  # estimate, low, high, p
 
@@ -59,29 +59,30 @@ def answer(cells: Cells, power: pl.DataFrame | None) -> list[Verdict]:
 def hypotheses(cells: Cells) -> Iterator[Hypothesis]:
     """Those that the cells' methods, volumes and source sets are about."""
     methods, volumes = set(cells.rows["method"]), {volume for volume in cells.rows["volume"] if volume}
+    score = cells.score
     if len(volumes) > 1:
-        claim = "Students score higher with more unlabeled text (F1 per tenfold text)"
+        claim = f"Students score higher with more unlabeled text ({score} per tenfold text)"
         yield Hypothesis("rise with volume", claim, 1, lambda: _mean(_rises(cells), "rise"))
     if {"direct", "teacher-student"} <= methods:
-        claim = f"Students with {cells.largest:,} unlabeled sentences score above their teachers (F1)"
+        claim = f"Students with {cells.largest:,} unlabeled sentences score above their teachers ({score})"
         yield Hypothesis("gain over the teacher", claim, 1, lambda: _mean(cells.of("teacher-student"), "gain"))
     if "direct" in methods:
-        claim = f"Direct transfer falls with distance ({UNIT})"
+        claim = f"Direct transfer falls with distance ({score} {UNIT})"
         yield Hypothesis("F1 falls with distance", claim, -1, lambda: _slope(cells.of("direct"), "f1"))
     if "teacher-student" in methods:
-        claim = f"The gain over the teacher falls with distance ({UNIT})"
+        claim = f"The gain over the teacher falls with distance ({score} {UNIT})"
         yield Hypothesis("the gain falls with distance", claim, -1, lambda: _slope(cells.of("teacher-student"), "gain"))
     if (aligned := cells.rows[ALIGNMENT].drop_nulls().n_unique() > 1) and "direct" in methods:
-        claim = f"Direct transfer rises with the alignment of source and target before training ({ALIGNED})"
+        claim = f"Direct transfer rises with the alignment of source and target before training ({score} {ALIGNED})"
         yield Hypothesis("F1 rises with alignment", claim, 1, lambda: _slope(cells.of("direct"), "f1", ALIGNMENT))
     if aligned and "teacher-student" in methods:
-        claim = f"The gain over the teacher rises with the alignment of source and target ({ALIGNED})"
+        claim = f"The gain over the teacher rises with the alignment of source and target ({score} {ALIGNED})"
         yield Hypothesis("the gain rises with alignment", claim, 1, lambda: _slope(cells.of("teacher-student"), "gain", ALIGNMENT))
     if (cells.rows["n_sources"] > 1).any():
-        claim = "Diverse sources help, at the same distance to the target (F1 per standard deviation of their mean distance)"
+        claim = f"Diverse sources help, at the same distance to the target ({score} per standard deviation of their mean distance)"
         yield Hypothesis("diverse sources help", claim, 1, lambda: _diversity(cells))
     for perturbation in sorted(set(cells.perturbed["perturbation"])) if {"direct", "in-language"} <= methods else ():
-        claim = f"Direct transfer loses less than in-language training to the perturbation {perturbation} (F1 per share of entities edited)"
+        claim = f"Direct transfer loses less than in-language training to the perturbation {perturbation} ({score} per share of entities edited)"
         yield Hypothesis(f"robust to {perturbation}", claim, 1, partial(native_and_transfer, cells, perturbation))
 
 

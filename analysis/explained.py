@@ -41,15 +41,15 @@ def distance(cells: Cells) -> dict[str, Any]:
     for row in pearson.iter_rows(named=True):
         said = f"r = {row['estimate']:.2f}" + ("" if row["low"] is None else f" ({row['low']:.2f} to {row['high']:.2f})")
         held = points.select(pl.col(row["name"]).alias("x"), "mean", "half", "label").drop_nulls("x")
-        panels.append(figures.scatter(f"{row['name'].capitalize()}: {said}", f"{row['name']} distance", held, f"Pearson {said}."))
-    shown = points.select("source", "target", pl.col("mean").alias("F1"), pl.col("half").alias("± 95%"), *names)
+        panels.append(figures.scatter(f"{row['name'].capitalize()}: {said}", f"{row['name']} distance", cells.score, held, f"Pearson {said}."))
+    shown = points.select("source", "target", pl.col("mean").alias(cells.score), pl.col("half").alias("± 95%"), *names)
     scatter = Figure(panels, f"Direct transfer by pair of languages. {SEEDS} In the titles: Pearson's r.",
                      Table(f"{cells.name}-pairs", "Direct transfer and distance by pair", shown))  # fmt: skip
     forest = Figure(
         [figures.forest("Correlation of direct transfer with distance", pearson, "Pearson's r, 95% intervals")],
         f"{BY_LANGUAGE} Those by row are drawn beside them, to show how much too narrow they are. With so few languages a "
         f"correlation is found four times in five only from |r| = {pearson['detectable'].min():.2f} on.",
-        Table(f"{cells.name}-correlations", "Correlations of direct transfer (F1) with distance", found.rename({
+        Table(f"{cells.name}-correlations", f"Correlations of direct transfer ({cells.score}) with distance", found.rename({
             "feature": "distance", "row_low": "low by row", "row_high": "high by row", "row_p": "p by row", "p_holm": "p, Holm",
             "p_bh": "p, BH",
         })),
@@ -73,11 +73,11 @@ def coefficients(cells: Cells) -> dict[str, Any]:
             reasons.append(f"{title}: {error}")
     if not models:
         raise DataError(" ".join(reasons))
-    tables = [model.coef_.with_columns(outcome=pl.lit(f"F1, {title.lower()}")) for title, model in models]
+    tables = [model.coef_.with_columns(outcome=pl.lit(f"{cells.score}, {title.lower()}")) for title, model in models]
     named = pl.col("feature").str.replace("_", " ").str.replace(":", " × ")
     drawn = [table.select(name=named, **{name: pl.col(name) * pl.col("sd") for name in ("estimate", "low", "high")}) for table in tables]
     panels = [
-        figures.forest(title, rows, "F1 per standard deviation, 95% intervals") for (title, _), rows in zip(models, drawn, strict=True)
+        figures.forest(title, rows, f"{cells.score} per standard deviation, 95% intervals") for (title, _), rows in zip(models, drawn, strict=True)
     ]
     fit = " ".join(reasons + [
         f"{title}: the features explain {model.r2_marginal_:.0%} of the variance, with source and target {model.r2_conditional_:.0%} "
@@ -111,8 +111,8 @@ def near_and_far(cells: Cells) -> dict[str, Any]:
         made.with_columns(what=pl.lit(what)).filter((pl.col("contrast") != "direct") | (number == 0))  # it is in each, on its pairs
         for number, frame in enumerate(cells.beside_direct().values())
         for what, made in (
-            ("mean F1", contrast.paired(frame, "f1", "method", draws=DRAWS)),
-            ("F1 per unit of distance", contrast.degradation(frame, "f1", "syntactic", "method", draws=DRAWS)),
+            (f"mean {cells.score}", contrast.paired(frame, "f1", "method", draws=DRAWS)),
+            (f"{cells.score} per unit of distance", contrast.degradation(frame, "f1", "syntactic", "method", draws=DRAWS)),
         )
     )  # fmt: skip
     rows = found.with_columns(pl.col("contrast").str.replace("teacher-student", "student").alias("name"))
@@ -120,7 +120,7 @@ def near_and_far(cells: Cells) -> dict[str, Any]:
         figures.forest(what, rows.filter(pl.col("what") == what), f"{what}, 95% intervals") for what in rows["what"].unique(maintain_order=True)
     ]
     caption = (
-        f"Each method at its largest volume against direct transfer, on the pairs that both have. {BY_LANGUAGE} The slope is F1 per "
+        f"Each method at its largest volume against direct transfer, on the pairs that both have. {BY_LANGUAGE} The slope is {cells.score} per "
         "unit of syntactic distance; a slopes' difference above 0 says that the method falls less."
     )
     return {"figures": [Figure(panels, caption, Table(f"{cells.name}-contrasts", "Methods, near and far", rows.drop("name")))]}
@@ -134,10 +134,10 @@ def source_sets(cells: Cells) -> dict[str, Any]:
     found = diversity(frame).with_columns(pl.col("measure").str.replace("_", " ").alias("name"))
     drawn = found.select("name", "estimate", "low", "high")
     figure = Figure(
-        [figures.forest("Diversity of the sources and direct transfer", drawn, "F1 per unit, 95% intervals")],
+        [figures.forest("Diversity of the sources and direct transfer", drawn, f"{cells.score} per unit, 95% intervals")],
         "Mean distance between the sources, and the log-determinant of their similarities; the sources' number and distance to "
         f"the target are held fixed. {BY_LANGUAGE}",
-        Table(f"{cells.name}-diversity", "Diversity of source sets and direct transfer (F1)", found.drop("name")),
+        Table(f"{cells.name}-diversity", f"Diversity of source sets and direct transfer ({cells.score})", found.drop("name")),
     )
     return {"figures": [figure]}
 
@@ -161,10 +161,10 @@ def sentences(cells: Cells) -> dict[str, Any]:
         raise DataError("the store has no evaluations with their sentences for these rows.")
     found = pl.DataFrame(rows)
     figure = Figure(
-        [figures.forest("Student minus teacher", found.head(DRAWN), "F1, 95% intervals over test sentences")],
+        [figures.forest("Student minus teacher", found.head(DRAWN), f"{cells.score}, 95% intervals over test sentences")],
         f"Students at {cells.largest:,} sentences against direct transfer on the same test sentences, the seeds' counts summed. It "
         "speaks of these models on more sentences like these: not of other seeds, and not of other languages.",
-        Table(f"{cells.name}-sentences", "Student minus teacher on the same test sentences (F1)", found),
+        Table(f"{cells.name}-sentences", f"Student minus teacher on the same test sentences ({cells.score})", found),
     )
     return {"figures": [figure]}
 
@@ -181,7 +181,7 @@ def prediction(cells: Cells) -> dict[str, Any]:
     note = "There are too few languages for intervals." if covered is None else f"{covered:.0%} lie in their 90% interval."
     figure = Figure(
         [figures.predicted("Ridge on distances", ridge, note)],
-        f"Each target's F1 predicted by a ridge regression on the distances, fitted without that target. {note} Below, the same "
+        f"Each target's {cells.score} predicted by a ridge regression on the distances, fitted without that target. {note} Below, the same "
         "for baselines that know no distance.",
         Table(f"{cells.name}-held-out", "Predictions of held-out targets", ridge.drop("model", "fold", "row", "score")),
     )
@@ -190,7 +190,7 @@ def prediction(cells: Cells) -> dict[str, Any]:
         pl.col("ndcg3").alias("NDCG@3"), "regret", pl.col("coverage").alias("covered"), "width",
     )  # fmt: skip
     caption = (
-        "How well held-out targets are predicted: errors in F1; rank correlation, NDCG@3 and regret (F1 lost by taking the source "
+        f"How well held-out targets are predicted: errors in {cells.score}; rank correlation, NDCG@3 and regret (what is lost by taking the source "
         "ranked first) within targets; 90% intervals' coverage and width"
     )
     return {"figures": [figure], "tables": [Table(f"{cells.name}-scores", caption, shown)]}

@@ -58,9 +58,9 @@ class Figure:
 
 def curves(
     title: str, lines: Mapping[str, pl.DataFrame], fitted: Mapping[str, tuple[np.ndarray, np.ndarray]], ceiling: float | None,
-    colors: Mapping[str, str],
+    colors: Mapping[str, str], score: str,
 ) -> Panel:  # fmt: skip
-    """F1 against volume, one color a source; that at volume 0, the teacher's, goes on as a dotted line.
+    """A score against volume, one color a source; that at volume 0, the teacher's, goes on as a dotted line.
 
     `lines`: `volume`, `mean`, `half` (null: unknown); `fitted`: volumes and values.
     """
@@ -76,30 +76,30 @@ def curves(
             axes.axhline(ceiling, color=SOFT, linestyle="--", linewidth=1)
             axes.annotate("in-language", (1, ceiling), (-2, 2), xycoords=("axes fraction", "data"),
                           textcoords="offset points", ha="right", fontsize=8, color=SOFT)  # fmt: skip
-        _by_volume(axes, title, sorted(set().union(*(line["volume"] for line in lines.values()))))
+        _by_volume(axes, title, sorted(set().union(*(line["volume"] for line in lines.values()))), score)
         alt = "; ".join(
             f"{name}: " + ", ".join(f"{mean:.2f} at {volume:,}" for volume, mean in zip(line["volume"], line["mean"], strict=True))
             for name, line in lines.items()
         )
-        return _panel(axes, f"{title}: span F1 by unlabeled target sentences. {alt}.")
+        return _panel(axes, f"{title}: {score} by unlabeled target sentences. {alt}.")
 
 
-def band(title: str, volumes: Sequence[int], grid: np.ndarray, values: np.ndarray) -> Panel:
+def band(title: str, volumes: Sequence[int], grid: np.ndarray, values: np.ndarray, score: str) -> Panel:
     """One curve with its interval: `values`, (n, 3), estimate, low and high at the `grid`, (n,)."""
     with _axes(2.7) as axes:
         axes.fill_between(grid, values[:, 1], values[:, 2], color=COLORS[0], alpha=0.2, linewidth=0)
         axes.plot(grid, values[:, 0], color=COLORS[0])
-        _by_volume(axes, title, volumes)
+        _by_volume(axes, title, volumes, score)
         (first, *_), (last, low, high) = values[0], values[-1]
         return _panel(axes, f"{title}: from {first:.2f} at {volumes[0]:,} sentences to {last:.2f} ({low:.2f} to {high:.2f}) at {volumes[-1]:,}.")
 
 
 def heat_map(title: str, values: np.ndarray, marks: np.ndarray, sources: Sequence[str], targets: Sequence[str]) -> Panel:
-    """F1 in [0, 1] by target (rows) and source (columns), NaN where there is none; `marks`: text behind a number."""
+    """A score in [0, 1] by target (rows) and source (columns), NaN where there is none; `marks`: text behind a number."""
     from matplotlib.colors import LinearSegmentedColormap
 
     with _axes(0.9 + 0.26 * len(targets)) as axes:
-        shades = LinearSegmentedColormap.from_list("F1", ["#f3efe6", "#8fc0d3", "#1f6f9a", "#0b3350"])
+        shades = LinearSegmentedColormap.from_list("score", ["#f3efe6", "#8fc0d3", "#1f6f9a", "#0b3350"])
         axes.pcolormesh(np.ma.masked_invalid(values), cmap=shades, vmin=0, vmax=1, edgecolor=GROUND, linewidth=1.5)
         for (row, column), value in np.ndenumerate(values):
             number = "" if np.isnan(value) or len(sources) > LABELED else f"{value:.2f}".removeprefix("0")
@@ -113,11 +113,11 @@ def heat_map(title: str, values: np.ndarray, marks: np.ndarray, sources: Sequenc
         axes.invert_yaxis()
         axes.set(title=title, xlabel="source", ylabel="target")
         known = values[~np.isnan(values)]
-        spread = f" F1 from {known.min():.2f} to {known.max():.2f}." if len(known) else ""
+        spread = f" From {known.min():.2f} to {known.max():.2f}." if len(known) else ""
         return _panel(axes, f"{title}: {len(targets)} targets by {len(sources)} columns.{spread} The numbers are in the table.")
 
 
-def scatter(title: str, x: str, points: pl.DataFrame, note: str) -> Panel:
+def scatter(title: str, x: str, y: str, points: pl.DataFrame, note: str) -> Panel:
     """An outcome against a feature: `x`, `mean`, `half` (null: unknown) and `label` a pair; `note` says what was found."""
     with _axes(2.7) as axes:
         half = points["half"].fill_null(0.0)
@@ -125,7 +125,7 @@ def scatter(title: str, x: str, points: pl.DataFrame, note: str) -> Panel:
         if len(points) <= 24:
             for place, mean, label in points.select("x", "mean", "label").iter_rows():
                 axes.annotate(label, (place, mean), (3, 3), textcoords="offset points", fontsize=7, color=SOFT)
-        axes.set(title=title, xlabel=x, ylabel="span F1")
+        axes.set(title=title, xlabel=x, ylabel=y)
         return _panel(axes, f"{title}: {len(points)} pairs. {note}")
 
 
@@ -186,13 +186,13 @@ def _panel(axes: Any, alt: str) -> Panel:
     return Panel(f'<svg {box} role="img" aria-label="{label}">{body}</svg>', alt)
 
 
-def _by_volume(axes: Any, title: str, volumes: Sequence[int]) -> None:
+def _by_volume(axes: Any, title: str, volumes: Sequence[int], score: str) -> None:
     smallest = min((volume for volume in volumes if volume), default=1)
     axes.set_xscale("symlog", linthresh=smallest, linscale=0.6)
     axes.set_xticks(ticks := _apart(volumes), [_short(volume) for volume in ticks])
     axes.minorticks_off()
     axes.set(xlim=(-0.2 * smallest, 1.3 * volumes[-1]), ylim=(0, 1), title=title)
-    axes.set(xlabel="unlabeled target sentences", ylabel="span F1")
+    axes.set(xlabel="unlabeled target sentences", ylabel=score)
 
 
 def _apart(volumes: Sequence[int]) -> list[int]:

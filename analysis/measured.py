@@ -39,7 +39,7 @@ def measures(cells: Cells) -> dict[str, Any]:
         raise DataError(" ".join(reasons))
     panels, found, held = (list(chain.from_iterable(each)) for each in zip(*parts, strict=True))
     caption = (
-        "Pearson's r of each measure (docs/methods.md) with F1 of direct transfer, and with the gain of students at the largest "
+        f"Pearson's r of each measure (docs/methods.md) with {cells.score} of direct transfer, and with the gain of students at the largest "
         "volume over their teachers, with 95% intervals. Intervals and tests are by language, for pairs of languages are not "
         "independent; p is corrected for the measures of one outcome. entity_overlap reads gold labels of the target's test split. "
         + " ".join(reasons)
@@ -47,8 +47,8 @@ def measures(cells: Cells) -> dict[str, Any]:
     figure = Figure(panels, caption.strip(), Table(f"{cells.name}-measures", "Correlations with measures on languages", pl.concat(found)), figures.BY)
     shown = Table(
         f"{cells.name}-measures-held-out",
-        "Ridge regressions on blocks of measures, and on the distances, for targets that were left out: the lower the error (MAE, in F1), "
-        "the better; “none” is each source's mean. A block of more measures than there are languages is left out",
+        "Ridge regressions on blocks of measures, and on the distances, for targets that were left out: the lower the error (MAE, in "
+        f"{cells.score}), the better; “none” is each source's mean. A block of more measures than there are languages is left out",
         pl.concat(held),
     ) if held else None  # fmt: skip
     return {"figures": [figure], "tables": [shown] if shown else []}

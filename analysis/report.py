@@ -25,7 +25,7 @@ from engine.store import Store, slug
 
 KEYS = ["dataset", "model", "form"]  # one setting's effects at a time
 SECTIONS = (
-    ("curves", "F1 and the volume of unlabeled text", sections.volume_curves),
+    ("curves", "The volume of unlabeled text", sections.volume_curves),
     ("map", "Source and target", sections.transfer_map),
     ("distance", "Distance", explained.distance),
     ("coefficients", "Distances together", explained.coefficients),

@@ -23,6 +23,7 @@ from analysis.forms import Curve
 from analysis.pooled import PooledCurve
 from analysis.tables import Table
 from engine.errors import DataError, SprachbundError
+from engine.spec import SCORE_OF
 from engine.store import Store
 
 DRAWS = 2_000  # of a bootstrap or permutation: p values to .0005, in a second
@@ -56,6 +57,11 @@ class Cells:
     rows: pl.DataFrame
     perturbed: pl.DataFrame
     store: Store
+
+    @cached_property
+    def score(self) -> str:
+        """What the column f1 is called in this task."""
+        return SCORE_OF[self.rows["task"][0]]
 
     @cached_property
     def done(self) -> pl.DataFrame:
@@ -135,7 +141,7 @@ def volume_curves(cells: Cells) -> dict[str, Any]:
     """F1 against the volume of unlabeled text, a panel a target, with the curves of `analysis.curves` and `analysis.pooled`."""
     scores = students(cells.done)
     grid = np.geomspace(scores["volume"].min(), scores["volume"].max(), 60)
-    fitted, (panels, rows, note) = curves(scores), _pooled(scores, grid)
+    fitted, (panels, rows, note) = curves(scores), _pooled(scores, grid, cells.score)
     transfer = cells.points.filter(pl.col("method").is_in(["direct", "teacher-student"]), pl.col("shots") == 0).sort("volume")
     ceilings = dict(cells.points.filter(pl.col("method") == "in-language").select("target", "mean").iter_rows())
     sources = sorted(set(transfer["source"]))
@@ -144,37 +150,37 @@ def volume_curves(cells: Cells) -> dict[str, Any]:
     for target in targets[:PANELS]:
         points = {source: line for (source,), line in transfer.filter(pl.col("target") == target).group_by(["source"])}
         drawn = {row["source"]: (grid, _fitted(row).at(grid)) for row in fitted.filter(pl.col("target") == target).iter_rows(named=True)}
-        panels.append(figures.curves(f"→ {target}", dict(sorted(points.items())), drawn, ceilings.get(target), colors))
+        panels.append(figures.curves(f"→ {target}", dict(sorted(points.items())), drawn, ceilings.get(target), colors, cells.score))
     if len(targets) > PANELS:
         note += f" {PANELS} of {len(targets)} targets are drawn; the table has all."
-    table = Table(f"{cells.name}-curves", "Span F1 by volume of unlabeled target text", transfer.select(
-        "source", "target", "volume", pl.col("mean").alias("F1"), pl.col("half").alias("± 95%"), "seeds",
+    table = Table(f"{cells.name}-curves", f"Scores ({cells.score}) by volume of unlabeled target text", transfer.select(
+        "source", "target", "volume", pl.col("mean").alias(cells.score), pl.col("half").alias("± 95%"), "seeds",
     ))  # fmt: skip
     teachers = transfer.filter(pl.col("volume") == 0).select("source", "target", pl.col("mean").alias("teacher"))
     columns = ["source", "target", "teacher", "form", "start", "rise", "rise_low", "rise_high", "enough", "enough_says"]
     fits = Table(
         f"{cells.name}-fits",
-        "The students' fitted curves: their teacher's F1; theirs at the smallest volume; the rise from there to the largest; the "
+        f"The students' fitted curves: their teacher's {cells.score}; theirs at the smallest volume; the rise from there to the largest; the "
         "volume for 95% of the asymptote",
         pl.concat([rows, fitted.join(teachers, on=["source", "target"], how="left", maintain_order="left")], how="diagonal_relaxed").select(columns),
         {"enough": 0},
     )  # fmt: skip
     caption = (
-        f"Mean span F1 on the test split over seeds. {SEEDS} Thin: the curve fitted to the students. At volume 0, and dotted: direct "
+        f"Mean {cells.score} on the test split over seeds. {SEEDS} Thin: the curve fitted to the students. At volume 0, and dotted: direct "
         "transfer, their teacher. It is not on the curve: a student starts from the pretrained base, as its teacher did, and with "
         f"little text it can lie far below its teacher. Dashed: trained on the target itself.{note}"
     )
     return {"figures": [Figure(panels, caption, table, colors if len(colors) > 1 else {})], "tables": [fits]}
 
 
-def _pooled(scores: pl.DataFrame, grid: np.ndarray) -> tuple[list[Panel], pl.DataFrame, str]:
+def _pooled(scores: pl.DataFrame, grid: np.ndarray, score: str) -> tuple[list[Panel], pl.DataFrame, str]:
     """The panel and the row of all pairs' curve; or none, and why."""
     try:
         curve = PooledCurve(draws=DRAWS).fit(scores)
     except DataError as error:
         return [], pl.DataFrame(), f" No curve of all pairs: {error}"
     row = pl.DataFrame([{"source": "all", "target": "all", "teacher": None} | curve.summary()])
-    return [figures.band("All pairs", sorted(set(scores["volume"])), grid, curve.predict(grid))], row, ""
+    return [figures.band("All pairs", sorted(set(scores["volume"])), grid, curve.predict(grid), score)], row, ""
 
 
 def _fitted(row: dict[str, Any]) -> Curve:
@@ -191,10 +197,10 @@ def transfer_map(cells: Cells) -> dict[str, Any]:
             panels.append(_map(title, chosen, cells, method))
     if not panels:
         raise DataError("no cell of direct transfer, or of a student, is finished.")
-    table = Table(f"{cells.name}-map", "Span F1 by source and target", cells.points.select(
-        "method", "source", "target", "volume", pl.col("mean").alias("F1"), pl.col("collapsed").alias("collapsed runs"), "seeds",
+    table = Table(f"{cells.name}-map", f"Scores ({cells.score}) by source and target", cells.points.select(
+        "method", "source", "target", "volume", pl.col("mean").alias(cells.score), pl.col("collapsed").alias("collapsed runs"), "seeds",
     ).filter(pl.col("volume").is_in([0, cells.largest])))  # fmt: skip
-    caption = "Mean span F1 over seeds, the darker the higher. “own”: trained on the target itself. ×: a run failed; c: a run collapsed."
+    caption = f"Mean {cells.score} over seeds, the darker the higher. “own”: trained on the target itself. ×: a run failed; c: a run collapsed."
     return {"figures": [Figure(panels, caption, table)]}
 
 
@@ -224,11 +230,11 @@ def broken(cells: Cells) -> dict[str, Any]:
         tables.append(Table(f"{cells.name}-failed", "Failed cells: they are in no number of this report", shown))
     if collapsed := int(done["collapsed"].sum()):
         means = summarize(done).filter(pl.col("collapsed") > 0).select(
-            *SHOWN, pl.col("seeds").alias("runs"), "collapsed", pl.col("mean").alias("F1, all"), pl.col("kept").alias("F1, others"),
+            *SHOWN, pl.col("seeds").alias("runs"), "collapsed", pl.col("mean").alias("all"), pl.col("kept").alias("others"),
         )  # fmt: skip
-        tables.append(Table(f"{cells.name}-collapsed", "Collapsed runs; mean F1 of all runs, and of the others", means))
+        tables.append(Table(f"{cells.name}-collapsed", f"Collapsed runs; mean {cells.score} of all runs, and of the others", means))
     text = (
-        f"{len(failed)} cells failed, and {collapsed} of {len(done)} finished ones collapsed (F1 below 0.05). "
+        f"{len(failed)} cells failed, and {collapsed} of {len(done)} finished ones collapsed ({cells.score} below 0.05). "
         "Collapsed runs are in every number of this report, unless it says otherwise."
     )
     return {"text": text, "tables": tables}
@@ -237,11 +243,11 @@ def broken(cells: Cells) -> dict[str, Any]:
 def results(cells: Cells) -> dict[str, Any]:
     """Every mean over seeds."""
     shown = summarize(pl.concat([cells.done, cells.perturbed.filter(pl.col("status") == "done")])).select(
-        *SHOWN, pl.col("mean").alias("F1"), pl.col("half").alias("± 95%"), "gain",
+        *SHOWN, pl.col("mean").alias(cells.score), pl.col("half").alias("± 95%"), "gain",
         pl.col("source_f1").alias("on source"), "seeds", pl.col("collapsed").alias("collapsed"),
     )  # fmt: skip
     caption = (
-        "Span F1 on the test split, all entity types: mean over seeds ± half the width of a 95% t interval over seeds; gain over "
-        "the teacher; the transferring model's F1 on its source; runs, and how many collapsed"
+        f"Scores ({cells.score}) on the test split, of NER of all entity types: mean over seeds ± half the width of a 95% t interval "
+        "over seeds; gain over the teacher; the transferring model's score on its source; runs, and how many collapsed"
     )
     return {"tables": [Table(f"{cells.name}-results", caption, shown)]}

@@ -49,6 +49,12 @@ def shown(window: Browser, page: Path) -> Browser:
     return window
 
 
+def cells_of(store: Store, task: str) -> sections.Cells:
+    """The store's cells, as if they were of this task."""
+    rows, plain = store.results().filter(entity_type="ALL").with_columns(task=pl.lit(task)), pl.col("perturbation") == "none"
+    return sections.Cells("name", rows.filter(plain), rows.filter(~plain), store)
+
+
 def made(store: Store) -> report.StudyReport:
     return report.make_report(store).studies[0]
 
@@ -58,9 +64,9 @@ def test_every_hypothesis_has_a_verdict_and_every_section_a_figure(page: Path) -
     answers = re.findall(r'<li class="([a-z-]+)"><strong>(.*?):</strong>', text)
     assert len(answers) == 8
     assert {kind for kind, _ in answers} <= {kind.replace(" ", "-") for kind in KINDS}
-    assert ("supported", "Students score higher with more unlabeled text (F1 per tenfold text)") in answers
-    assert ("supported", "Direct transfer loses less than in-language training to the perturbation names (F1 per share of entities edited)") in answers
-    assert ("supported", "Direct transfer rises with the alignment of source and target before training (F1 per standard deviation of CKA)") in answers
+    assert ("supported", "Students score higher with more unlabeled text (span F1 per tenfold text)") in answers
+    assert ("supported", "Direct transfer loses less than in-language training to the perturbation names (span F1 per share of entities edited)") in answers
+    assert ("supported", "Direct transfer rises with the alignment of source and target before training (span F1 per standard deviation of CKA)") in answers
     assert text.count("Not shown:") == 1  # there are no sentences
     assert text.count("<svg") >= 20
 
@@ -68,9 +74,17 @@ def test_every_hypothesis_has_a_verdict_and_every_section_a_figure(page: Path) -
 def test_the_plan_quotes_the_power_of_every_verdict(store: Store) -> None:
     asked = synthetic_store.summary(synthetic_store.SOURCES, synthetic_store.TARGETS, synthetic_store.VOLUMES, 0)
     study = Study(name="planned", question="?", hypothesis=".", measures=asked["measures"], **asked["axes"])
-    rows, plain = store.results().filter(entity_type="ALL"), pl.col("perturbation") == "none"
-    cells = sections.Cells("name", rows.filter(plain), rows.filter(~plain), store)
-    assert {hypothesis.name for hypothesis in hypotheses(cells)} == set(power(study)["hypothesis"])
+    assert {hypothesis.name for hypothesis in hypotheses(cells_of(store, "ner"))} == set(power(study)["hypothesis"])
+
+
+@pytest.mark.parametrize(("task", "score"), [("ner", "span F1"), ("nli", "accuracy")])
+def test_scores_are_called_what_the_task_calls_them(store: Store, task: str, score: str) -> None:
+    cells = cells_of(store, task)
+    (curves,) = sections.volume_curves(cells)["figures"]
+    assert f"Mean {score} on the test split" in curves.caption and score in curves.table.frame.columns
+    assert all(f"{score} by unlabeled target sentences" in panel.alt for panel in curves.panels if "All pairs" not in panel.alt)
+    claims = " ".join(hypothesis.claim for hypothesis in hypotheses(cells))
+    assert f"({score} per tenfold text)" in claims and ("F1" in claims) == ("F1" in score)
 
 
 def test_the_page_needs_nothing_else(page: Path) -> None:
