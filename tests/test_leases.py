@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -93,6 +94,16 @@ def test_another_process_with_the_number_of_a_dead_one_does_not_stand_for_it(sto
     assert replace(ours.own, started=ours.own.started - 5).ended()
     assert not replace(ours.own, started=0.5, machine="another").ended()
     assert Run.read(ours.own.written()) == ours.own
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no time since the machine's start is known")
+def test_a_step_of_the_wall_clock_ends_no_run_of_this_machine(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = run_of(store, "other", machine=Leases(store).own.machine)
+    assert other.claim(["step"])
+    told = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: told(process) + 1.0)  # as after such a step
+    with Leases(store) as ours:
+        assert not ours.claim(["step"]) and len(store.said()) == 2
 
 
 def test_a_file_that_is_no_word_of_a_run_holds_nothing(store: Store) -> None:
