@@ -18,6 +18,7 @@ from rich.table import Table
 
 from analysis.correlate import correlate
 from analysis.features import with_typology
+from analysis.foreign import no_number, numeric, read_csv, with_codes
 from analysis.importance import importance
 from analysis.mixed import CrossedEffects
 from analysis.pairs import FEWEST, Pairs, required
@@ -28,22 +29,16 @@ from engine.errors import DataError, SprachbundError
 TYPOLOGY = tuple(name for name in DISTANCES if name != "featural")  # the union of three others
 KNOWN = 0.8  # of the rows: the mixed model leaves out a row in which a feature is unknown, so it gets no feature known in fewer
 LARGE = 2_000  # rows: below, starting further processes takes longer than they save
+FEWEST_DRAWS = 100
 SHOWN = ("feature", "method", "r", "low", "high", "p", "p_holm", "row_low", "row_high", "row_p", "n", "languages", "detectable")
 SUSPICIOUS = 0.98  # |r| with the outcome of what is hardly a feature but a second outcome
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the statistics; return the exit code."""
+    """Print the statistics; return the exit code: 0, or 1 where a group is refused and others are not, or 2 where all are."""
     options = _options(arguments)
     try:
-        blocks = _blocks(options.block)
-        frame, features, notes = read(options)
-        required(frame, [name for names in blocks.values() for name in names])
-        parts = frame.partition_by(options.groups, as_dict=True, maintain_order=True) if options.groups else {(): frame}
-        found = [
-            {"group": dict(zip(options.groups, map(str, key), strict=True))} | analyse(part, features, blocks, options, _name(options, key))
-            for key, part in parts.items()
-        ]
+        found, notes = _found(options)
     except SprachbundError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -51,53 +46,108 @@ def main(arguments: list[str] | None = None) -> int:
         print(json.dumps(_plain({"outcome": options.outcome, "notes": notes, "analyses": found}), ensure_ascii=False))
     else:
         _show(found, notes)
-    return 0
+    return int(any("refused" in part for part in found))
+
+
+def _found(options: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]:
+    """Each group's statistics, or why they are refused, and the notes. Raises DataError where all groups are refused."""
+    if options.draws < FEWEST_DRAWS:
+        raise DataError(f"--draws {options.draws}: at least {FEWEST_DRAWS} are needed, for a 95% interval leaves out but one in 20.")
+    blocks = _blocks(options.block)
+    frame, features, notes = read(options)
+    asked = list(dict.fromkeys(name for names in blocks.values() for name in names))
+    required(frame, asked)
+    if options.outcome in asked:
+        raise DataError(f"--block names {options.outcome}, which is the outcome.")
+    frame = numeric(frame, asked)
+    parts = frame.partition_by(options.groups, as_dict=True, maintain_order=True) if options.groups else {(): frame}
+    found, refused = [], []
+    for key, part in parts.items():
+        group = {"group": dict(zip(options.groups, map(str, key), strict=True))}
+        try:
+            found.append(group | analyse(part, features, blocks, options))
+        except DataError as error:
+            found.append(group | {"refused": str(error)})
+            refused.append("".join(f"{column} {value}: " for column, value in group["group"].items()) + str(error))
+    if len(refused) == len(found):
+        raise DataError(" ".join(refused))
+    return found, notes
 
 
 def read(options: argparse.Namespace) -> tuple[pl.DataFrame, list[str], list[str]]:
-    """The table with "source" and "target" as text and typology joined; its features; and what there is to say of them.
+    """The table's rows of transfer, "source" and "target" as text and typology joined; its features; what there is to say of them.
 
-    Features are the columns of `--features`, or else all numeric columns without another role. Raises DataError for a file that
-    is no table, columns that are missing, and features that cannot be; StudyError for an unknown language code.
+    Features are the columns of `--features`, or else all columns of numbers without another role. Raises DataError for a file that
+    is no table, columns that are missing or no numbers, and features that cannot be; StudyError for an unknown language code.
     """
-    try:
-        frame = pl.read_csv(options.file, infer_schema_length=None)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{options.file} cannot be read as CSV with a header: {error}.") from error
-    roles = [options.source, options.target, options.outcome, *options.groups]
-    required(frame, [*roles, *(options.features or [])])
-    if len(set(roles)) < len(roles):
-        raise DataError(f"a column has one role, and these have several: {', '.join(sorted({name for name in roles if roles.count(name) > 1}))}.")
-    if frame.is_empty():
-        raise DataError(f"{options.file} has a header and no rows.")
+    frame = read_csv(options.file)
+    roles = [options.source, options.target, options.outcome, *options.groups, *(options.features or [])]
+    required(frame, roles)
+    if several := sorted({name for name in roles if roles.count(name) > 1}):
+        raise DataError(f"a column has one role, and these have several: {', '.join(several)}.")
+    frame = numeric(frame, [options.outcome, *(options.features or [])])
     for role in (options.source, options.target, *options.groups):
         if frame[role].null_count():
             raise DataError(f"{frame[role].null_count()} rows have no {role}: every row names its languages and its group.")
-    if taken := {"source", "target"} & set(frame.columns) - {options.source, options.target}:
-        frame = frame.drop(taken)
+    notes = []
+    for name in sorted({"source", "target"} & set(frame.columns) - {options.source, options.target}):
+        if name in roles:
+            raise DataError(f"the column {name!r} is not this table's --{name}, and has another role: rename it.")
+        notes.append(f"the column {name!r} is left out: --{name} is {getattr(options, name)!r}")
+        frame = frame.drop(name)
     frame = frame.rename({options.source: "source", options.target: "target"}).with_columns(pl.col("source", "target").cast(pl.String))
-    numeric = [name for name in frame.columns if frame[name].dtype.is_numeric() and name not in {"source", "target", *roles}]
-    features = list(options.features or numeric)
-    notes = [] if options.features else [f"features, for they are numeric: {', '.join(features)} (choose with --features)"] if features else []
+    features, said = _features(frame, options, {"source", "target", *roles})
+    frame, of_rows = _transfer(numeric(frame, features), options)
+    return (frame, features, notes + said + of_rows) if options.no_typology else (_joined(frame), [*features, *TYPOLOGY], notes + said + of_rows)
+
+
+def _features(frame: pl.DataFrame, options: argparse.Namespace, roles: set[str]) -> tuple[list[str], list[str]]:
+    """The table's own features, and what there is to say of them."""
+    if options.features:
+        return list(options.features), []
+    others = [name for name in frame.columns if name not in roles]
+    found = {name: no_number(frame[name]) for name in others}
+    numbers = [name for name in others if found[name] is None]
+    if not numbers and options.no_typology:
+        raise DataError("there is no feature: no column of numbers is left, and --no-typology leaves out the distances.")
+    notes = [f"features, for they are numeric: {', '.join(numbers)} (choose with --features)"] if numbers else []
+    almost = [name for name in others if found[name] and frame[name].cast(pl.Float64, strict=False).count()]
+    return numbers, notes + [f"{name} is no feature: row {found[name][0]} holds {found[name][1]!r}, which is no number" for name in almost]
+
+
+def _transfer(frame: pl.DataFrame, options: argparse.Namespace) -> tuple[pl.DataFrame, list[str]]:
+    """The rows whose source is not just the target, languages written as `with_codes` does if codes are read; what was changed."""
+    notes = []
     if not options.no_typology:
-        frame = with_typology(frame)
-        features += TYPOLOGY
-    if not features:
-        raise DataError("there is no feature: no numeric column is left, and --no-typology leaves out the distances.")
-    return frame, features, notes
+        frame, renamed = with_codes(frame)
+        if renamed:
+            notes.append(f"languages were written in several ways, or in others than here: {', '.join(f'{a} is {b}' for a, b in renamed.items())}")
+    own = frame["source"] == frame["target"]
+    among = (frame["source"].str.split("+").list.contains(frame["target"]) & ~own).sum()
+    if own.any():
+        notes.append(f"{own.sum()} rows are left out, for their source is their target: that is no transfer")
+    if among:
+        notes.append(f"{among} rows have their target among several sources: they are counted as transfer")
+    if own.all():
+        raise DataError("the source is the target in all rows: there is no transfer to explain.")
+    return frame.filter(~own), notes
+
+
+def _joined(frame: pl.DataFrame) -> pl.DataFrame:
+    try:
+        return with_typology(frame)
+    except DataError as error:
+        raise DataError(f"{error} Or leave typology out with --no-typology.") from None
 
 
 def analyse(
-    frame: pl.DataFrame, features: Sequence[str], blocks: Mapping[str, tuple[str, ...]], options: argparse.Namespace, name: str
+    frame: pl.DataFrame, features: Sequence[str], blocks: Mapping[str, tuple[str, ...]], options: argparse.Namespace
 ) -> dict[str, Any]:
     """All statistics of one group's rows, by name; where one is refused, why. Raises DataError where none can be made."""
-    try:
-        varying = [column for column in features if frame[column].cast(pl.Float64).fill_nan(None).drop_nulls().n_unique() > 1]
-        pairs = Pairs.of(frame, options.outcome, varying)
-        own = [column for column in varying if column not in TYPOLOGY or options.no_typology]
-        check_predictors(len(own), pairs.units)
-    except DataError as error:
-        raise DataError(f"{name}{error}") from None
+    varying = [column for column in features if frame[column].cast(pl.Float64).fill_nan(None).drop_nulls().n_unique() > 1]
+    pairs = Pairs.of(frame, options.outcome, varying)
+    own = [column for column in varying if column not in TYPOLOGY or options.no_typology]
+    check_predictors(len(own), pairs.units)
     notes = [f"{column} says nothing here: it has one value or none" for column in features if column not in varying]
     correlations = correlate(frame, options.outcome, varying, draws=options.draws, random_state=options.seed)
     doubtful = correlations.filter(pl.col("r").abs() >= SUSPICIOUS, pl.col("feature").is_in(own))["feature"].unique().sort()
@@ -159,10 +209,6 @@ def _blocks(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return blocks
 
 
-def _name(options: argparse.Namespace, key: tuple[Any, ...]) -> str:
-    return "".join(f"{column} {value}: " for column, value in zip(options.groups, key, strict=True))
-
-
 def _plain(value: Any) -> Any:
     """JSON has no NaN, and polars' numbers are Python's already."""
     if isinstance(value, dict):
@@ -178,6 +224,9 @@ def _show(found: list[dict[str, Any]], notes: list[str]) -> None:
         console.print(f"note: {note}", markup=False)
     for part in found:
         group = ", ".join(f"{column} {value}" for column, value in part["group"].items())
+        if "refused" in part:
+            console.print(f"\n{group}: refused. {part['refused']}", markup=False)
+            continue
         console.print(f"\n{group or 'all rows'}: {part['rows']} rows, {part['languages']} languages in the role that varies more", markup=False)
         for note in part["notes"]:
             console.print(f"note: {note}", markup=False)
@@ -208,14 +257,14 @@ def _rows(console: Console, title: str, rows: list[dict[str, Any]]) -> None:
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m analysis.fit", description="The statistics of a table of transfer results.")
-    parser.add_argument("file", type=Path, help="a CSV file with a header, one row per result")
+    parser.add_argument("file", type=Path, help="a CSV file with a header, one row per result; ; and tabs may separate, too")
     parser.add_argument("--outcome", required=True, help="the column to explain, F1 say")
     parser.add_argument("--source", required=True, help="the column with the source's code; a set is written eng+deu")
     parser.add_argument("--target", required=True, help="the column with the target's code")
-    parser.add_argument("--groups", nargs="+", default=[], metavar="COL", help="columns whose values are analyzed apart: model, task")
+    parser.add_argument("--groups", nargs="+", default=[], metavar="COL", help="columns whose values are analyzed apart: model, task; a group that is refused is named, and the exit code is 1")
     parser.add_argument("--features", nargs="+", metavar="COL", help="numeric columns; all that have no other role if not given")
     parser.add_argument("--block", action="append", default=[], metavar="NAME=COL,COL", help="features whose importance is asked for together")
-    parser.add_argument("--no-typology", action="store_true", help="do not read the codes, and join no distances")
+    parser.add_argument("--no-typology", action="store_true", help="do not read the codes (en and eng are two languages then), and join no distances")
     parser.add_argument("--draws", type=int, default=10_000, help="of the bootstrap and the permutation test (10,000)")
     parser.add_argument("--seed", type=int, default=0, help="of all that is drawn")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

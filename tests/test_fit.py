@@ -1,13 +1,14 @@
 """`python -m analysis.fit`: anybody's table of transfer results, and what it refuses."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from analysis.fit import main
+from analysis.fit import _options, main, read
 
 LANGUAGES = ["eng", "deu", "nld", "swe", "fra", "spa", "rus", "hin"]
 ROLES = ["--outcome", "f1", "--source", "source", "--target", "target"]
@@ -37,6 +38,15 @@ def saved(tmp_path: Path):
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
     assert main([*arguments, "--json"]) == 0
     return json.loads(capsys.readouterr().out)
+
+
+def taken(*arguments: str) -> tuple[pl.DataFrame, list[str], list[str]]:
+    """Rows, features and notes of a table, without the statistics, which take a second and more."""
+    return read(_options(list(arguments)))
+
+
+def notes_of(*arguments: str) -> str:
+    return "; ".join(taken(*arguments)[2])
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -73,6 +83,86 @@ def test_typology_is_joined_and_columns_may_have_any_name(saved, capsys) -> None
     assert "nearest language" in {row["model"] for row in found["held_out"]["scores"]}
 
 
+def test_one_language_written_in_two_ways_is_one(saved, capsys) -> None:
+    frame = table(languages=8)
+    other = pl.col("source").replace({"eng": "en", "deu": "de"})
+    mixed = frame.with_columns(pl.when(pl.int_range(pl.len()) % 2 == 0).then(other).otherwise("source").alias("source"))
+    found, _, notes = taken(saved(mixed), *ROLES, "--features", "distance")
+    plain, _, none = taken(saved(frame), *ROLES, "--features", "distance")
+    assert found.equals(plain) and not none
+    assert "de is deu, en is eng" in notes[0]
+    twice = pl.concat([frame, frame.filter(source="eng").with_columns(source=pl.lit("en"))])
+    assert "share their source and target" in refused(capsys, saved(twice), *ROLES)
+
+
+def test_a_set_is_the_same_in_any_order_and_may_hold_its_target(saved, capsys) -> None:
+    sets = table().with_columns(source=pl.concat_str("source", pl.lit("+fr")))
+    turned = sets.with_columns(source=pl.lit("fr+") + pl.col("source").str.head(3))
+    assert "share their source and target" in refused(capsys, saved(pl.concat([sets, turned])), *ROLES)
+    assert "4 rows have their target among several sources" in notes_of(saved(sets), *ROLES, "--features", "distance")
+
+
+def test_a_language_on_itself_is_no_transfer(saved, capsys) -> None:
+    frame = table()
+    own = pl.DataFrame({"source": LANGUAGES[:5], "target": LANGUAGES[:5], "distance": [0.0] * 5, "f1": [0.95] * 5})
+    rows, _, notes = taken(saved(pl.concat([frame, own])), *ROLES, *QUICK)
+    assert rows.equals(taken(saved(frame), *ROLES, *QUICK)[0])
+    assert notes[-1].startswith("5 rows are left out")
+    assert "no transfer to explain" in refused(capsys, saved(own), *ROLES, *QUICK)
+
+
+def test_a_column_with_a_value_that_is_no_number_is_named_or_refused(saved, capsys) -> None:
+    frame = table().with_columns(other=pl.when(pl.int_range(pl.len()) == 3).then(pl.lit("NA")).otherwise(pl.col("distance").round(2).cast(pl.String)))
+    assert "other is no feature: row 4 holds 'NA'" in notes_of(saved(frame), *ROLES, *QUICK)
+    assert "'other' holds 'NA' in row 4" in refused(capsys, saved(frame), *ROLES, *QUICK, "--features", "other")
+    kin = table().with_columns(kin=pl.col("distance") < 0.5)
+    rows, features, _ = taken(saved(kin), *ROLES, *QUICK)
+    assert features == ["distance", "kin"] and set(rows["kin"]) == {0.0, 1.0}
+
+
+def test_a_group_that_is_refused_does_not_take_the_others_with_it(saved, capsys) -> None:
+    both = pl.concat([table().with_columns(model=pl.lit("a")), table().head(2).with_columns(model=pl.lit("b"))])
+    arguments = [saved(both), *ROLES, *QUICK, "--groups", "model"]
+    assert main(arguments) == 1
+    shown = capsys.readouterr().out
+    assert "model a: 20 rows" in shown and "model b: refused. 2 languages" in shown
+    assert "model b: 2 languages" in refused(capsys, saved(both.filter(model="b")), *ROLES, *QUICK, "--groups", "model")
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_semicolons_and_tabs_separate_too(tmp_path: Path, capsys, separator: str) -> None:
+    table().write_csv(tmp_path / "results.csv", separator=separator, include_bom=True)
+    assert len(taken(str(tmp_path / "results.csv"), *ROLES, *QUICK)[0]) == 20
+    table().with_columns(f1=pl.col("f1").round(3).cast(pl.String).str.replace(".", ",", literal=True)).write_csv(tmp_path / "results.csv", separator=separator)
+    assert re.search(r"'f1' holds '0,\d+' in row 1 .* Write numbers as 0.71", refused(capsys, str(tmp_path / "results.csv"), *ROLES, *QUICK))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--features", "source"], "several: source"),
+        (["--features", "f1"], "several: f1"),
+        (["--block", "own=f1"], "which is the outcome"),
+        (["--draws", "0"], "--draws 0: at least"),
+        (["--features", "name"], "'name' holds 'x' in row 1"),
+    ],
+)
+def test_arguments_that_do_not_fit_the_table_are_refused(saved, capsys, arguments: list[str], said: str) -> None:
+    assert said in refused(capsys, saved(table().with_columns(name=pl.lit("x"))), *ROLES, *QUICK, *arguments)
+
+
+def test_a_column_of_the_name_of_another_role_is_refused(saved, capsys) -> None:
+    frame = table().rename({"source": "src"}).with_columns(source=pl.lit("wiki"))
+    roles = ["--outcome", "f1", "--source", "src", "--target", "target"]
+    assert "'source' is not this table's --source" in refused(capsys, saved(frame), *roles, *QUICK, "--groups", "source")
+    assert "the column 'source' is left out" in notes_of(saved(frame), *roles, *QUICK)
+
+
+def test_a_header_that_names_a_column_twice_is_refused(tmp_path: Path, capsys) -> None:
+    (tmp_path / "results.csv").write_text("source,target,f1,f1\neng,deu,0.5,0.6\n")
+    assert "names f1 twice" in refused(capsys, str(tmp_path / "results.csv"), *ROLES)
+
+
 def test_the_tables_are_printed(saved, capsys) -> None:
     assert main([saved(table()), *ROLES, *QUICK]) == 0
     shown = capsys.readouterr().out
@@ -94,13 +184,20 @@ def test_a_second_outcome_among_the_features_is_pointed_out(saved, capsys) -> No
         (lambda frame: frame.filter(pl.col("source") == "eng", pl.col("target") == "deu"), "fewer than 4"),
         (lambda frame: frame.with_columns(f1=pl.lit(0.5)), "nothing to explain"),
         (lambda frame: frame.head(0), "no rows"),
-        (lambda frame: frame.with_columns(pl.lit("high").alias("f1")), "is a number"),
+        (lambda frame: frame.with_columns(pl.lit("high").alias("f1")), "is no number"),
+        (lambda frame: frame.with_columns(f1=pl.format("{}%", pl.col("f1").round(2) * 100)), "%' in row 1"),
         (lambda frame: frame.with_columns(target=pl.col("target").replace("fra", None)), "4 rows have no target"),
         (lambda frame: frame.with_columns([(pl.col("distance") ** power).alias(f"x{power}") for power in range(2, 10)]), "9 predictors"),
     ],
 )  # fmt: skip
 def test_bad_input_is_refused(saved, capsys, change, said: str) -> None:
     assert said in refused(capsys, saved(change(table())), *ROLES, *QUICK).replace("Did", "did")
+
+
+def test_a_table_with_distances_of_its_own_says_how_to_keep_them(saved, capsys) -> None:
+    own = table().with_columns(genetic=pl.col("distance") * 0.9)
+    assert "genetic" in (said := refused(capsys, saved(own), *ROLES)) and "--no-typology" in said
+    assert "genetic" in notes_of(saved(own), *ROLES, *QUICK)
 
 
 def test_an_unknown_code_is_refused_with_the_nearest(saved, capsys) -> None:
