@@ -6,6 +6,8 @@ import os
 import pickle
 import re
 import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,15 +21,17 @@ import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from analysis import report
-from engine.errors import ModelError, SprachbundError, StoreError
+from engine.errors import CheckpointError, ModelError, SprachbundError, StoreError
 from engine.models.load import load_model, model_type
-from engine.spec import DistillRecipe, Study
+from engine.spec import DistillRecipe, Resources, Study, Training
 from engine.steps.similarity import FILE
 from engine.store import Store, slug
 from engine.store.files import inside
-from engine.train.loop import PlainBackend
+from engine.train.deepspeed import DeepSpeedBackend
+from engine.train.loop import FolderCheckpoints, PlainBackend, TrainingError, train
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = "<script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
@@ -75,6 +79,64 @@ def test_a_planted_checkpoint_is_not_unpickled(tmp_path: Path) -> None:
     with pytest.raises(pickle.UnpicklingError):
         PlainBackend("cpu").restore(tmp_path)
     assert not mark.exists()
+
+
+@dataclass
+class Numbers:
+    """A micro-batch."""
+
+    x: torch.Tensor
+    tokens: int = 4
+
+    def to(self, device: torch.device) -> "Numbers":
+        return self
+
+
+@pytest.fixture(scope="module")  # DeepSpeed keeps the first group it sees
+def one_worker() -> Iterator[None]:
+    """A process group of this process alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}.items():
+            patch.setenv(name, value)
+        torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+        yield
+        torch.distributed.destroy_process_group()
+
+
+def train_with_deepspeed(newest: Path, stage: int, killed_at: int | None = None) -> list[float]:
+    """The losses of 6 updates, with a checkpoint after each second one. One worker has a stage of ZeRO by its offload alone."""
+    torch.manual_seed(0)
+    model, rows = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), nn.Linear(8, 1)), torch.randn(6, 4, 8)
+    backend = DeepSpeedBackend(
+        Resources(zero_stage=stage, offload=stage > 0), torch.device("cpu"), FolderCheckpoints(newest, every=2)
+    )
+    loss = lambda called, batch: called(batch.x).square().mean()
+    training = Training(steps=6, batch_size=4, learning_rate=1e-2)
+    try:
+        return train(model, ([Numbers(row)] for row in rows[:killed_at]), loss, training, backend).losses
+    except TrainingError:  # the batches ended
+        return []
+    finally:
+        backend.engine.destroy()
+
+
+@pytest.mark.parametrize("stage", [0, 2, 3])
+def test_a_planted_checkpoint_of_deepspeed_is_not_unpickled_and_a_sound_one_goes_on(
+    one_worker: None, tmp_path: Path, stage: int
+) -> None:
+    newest, mark = tmp_path / "newest", tmp_path / "ran"
+    whole = train_with_deepspeed(tmp_path / "undisturbed", stage)
+    train_with_deepspeed(newest, stage, killed_at=5)
+    assert train_with_deepspeed(newest, stage) == whole
+    files = sorted(newest.glob("deepspeed/*.pt"))
+    assert len(files) == (2 if stage else 1)
+    for file in files:
+        sound = file.read_bytes()
+        torch.save({"module": Planted(mark)}, file)
+        with pytest.raises(CheckpointError, match=r"holds getattr where tensors.*it was not run\).*moved to quarantine"):
+            train_with_deepspeed(newest, stage)
+        assert not mark.exists()
+        file.write_bytes(sound)
 
 
 def test_a_planted_array_is_not_unpickled(tmp_path: Path) -> None:

@@ -1,8 +1,13 @@
 """A store that is full, closed or slow: what may pass is waited out, what will not stops the run, nothing half-written counts."""
 
+import os
 import resource
+import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -11,9 +16,12 @@ import sham
 from engine.errors import StorageError
 from engine.mend import mend
 from engine.store import Store, retry
+from engine.train.loop import FolderCheckpoints
 
 GRAPH = sham.graph()
 SLOW = "When listing objects: AWS Error SLOW_DOWN during ListObjectsV2 operation: Please reduce your request rate."
+
+TOUCHING = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
 
 
 @pytest.fixture
@@ -116,3 +124,44 @@ def test_a_file_that_grows_too_large_is_no_artifact(tmp_path: Path, monkeypatch:
     assert store.artifacts() == set() and store.results().is_empty()
     sham.run(GRAPH, store, monkeypatch)
     assert not mend(GRAPH, store, on_gpu=False)[0].open
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Kills
+
+
+def killed_before(moment: int, work: Callable[[], None]) -> bool:
+    """Do the work in a process that is killed before the `moment`-th thing that it does to a file. Return whether it was."""
+    if (process := os.fork()) == 0:
+        left = iter(range(moment))
+        # What Python is about to do to a file, it tells its audit hooks.
+        sys.addaudithook(lambda event, _: event in TOUCHING and next(left, None) is None and os.kill(os.getpid(), signal.SIGKILL))
+        work()
+        os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(process, 0)[1])
+
+
+def test_a_kill_while_a_checkpoint_is_replaced_leaves_a_whole_one(tmp_path: Path) -> None:
+    def write(checkpoints: FolderCheckpoints, content: str) -> None:
+        with checkpoints.writing() as folder:
+            for name in ("plain.pt", "rank-0-of-1.pt"):
+                (folder / name).write_text(content)
+
+    kills = 0
+    for leftover in (None, ".before", ".unfinished"):  # by a kill before this one
+        for moment in count():
+            checkpoints = FolderCheckpoints(tmp_path / f"{leftover}-{moment}" / "newest", every=1)
+            write(checkpoints, "first")
+            if leftover:
+                shutil.copytree(checkpoints.folder, checkpoints.folder.with_name(f"newest{leftover}"))
+            killed = killed_before(moment, lambda: write(checkpoints, "second"))  # noqa: B023
+            with checkpoints.reading() as folder:
+                assert folder and len({(folder / name).read_text() for name in ("plain.pt", "rank-0-of-1.pt")}) == 1
+            write(checkpoints, "third")
+            with checkpoints.reading() as folder:
+                assert folder and {path.read_text() for path in folder.iterdir()} == {"third"}
+            assert os.listdir(checkpoints.folder.parent) == ["newest"]
+            if not killed:
+                break
+            kills += 1
+    assert kills > 20

@@ -6,6 +6,7 @@ alone, `engine.train.deepspeed` has the one for many. The batches come from `eng
 
 import math
 import os
+import re
 import resource
 import shutil
 import sys
@@ -255,15 +256,20 @@ class PlainBackend:
 
 
 class FolderCheckpoints:
-    """Checkpoints of one process in a local folder, which need not exist yet; the newest replaces the one before."""
+    """Checkpoints of one process in a local folder, which need not exist yet; the newest replaces the one before.
+
+    A kill at any moment leaves a whole one, if there was one: under the folder's name or, between the two renamings that put a
+    new one in its place, under `before`.
+    """
 
     def __init__(self, folder: Path, every: int) -> None:
         self.folder = folder
+        self.before = folder.with_name(folder.name + ".before")
         self.every = every
 
     @contextmanager
     def reading(self) -> Iterator[Path | None]:
-        yield self.folder if self.folder.exists() else None
+        yield next((folder for folder in (self.folder, self.before) if folder.exists()), None)
 
     @contextmanager
     def writing(self) -> Iterator[Path]:
@@ -271,9 +277,11 @@ class FolderCheckpoints:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         yield unfinished
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
+        if self.folder.exists():  # else a kill left `before` alone, and it stays until the new one has its name
+            shutil.rmtree(self.before, ignore_errors=True)
+            self.folder.rename(self.before)
         unfinished.rename(self.folder)
+        shutil.rmtree(self.before, ignore_errors=True)
 
 
 def _run(
@@ -362,8 +370,8 @@ def _resume(backend: Backend, checkpoints: Checkpoints, log: TrainingLog, update
             raise
         except Exception as error:  # whatever a damaged file makes of it
             raise CheckpointError(
-                f"the checkpoint to go on from is damaged ({type(error).__name__}: {error}). It was moved to quarantine/: run the "
-                "same command again, and the training starts from its beginning."
+                f"the checkpoint to go on from is damaged ({_found(error)}). It was moved to quarantine/: run the same command "
+                "again, and the training starts from its beginning."
             ) from error
     vars(log).update(state["log"])
     for _ in islice(updates, len(log.losses)):
@@ -371,6 +379,14 @@ def _resume(backend: Backend, checkpoints: Checkpoints, log: TrainingLog, update
     torch.set_rng_state(state["rng"])
     if state["cuda_rng"] is not None:
         torch.cuda.set_rng_state(state["cuda_rng"], backend.device)
+
+
+def _found(error: Exception) -> str:
+    """What is wrong with a checkpoint. Torch's own words on what it does not unpickle advise to do so all the same."""
+    if type(error).__name__ != "UnpicklingError":
+        return f"{type(error).__name__}: {error}"
+    foreign = re.search(r"GLOBAL (\S+)", str(error))
+    return f"it holds {foreign[1]} where tensors and numbers should be; it was not run" if foreign else "it cannot be parsed"
 
 
 @contextmanager
