@@ -15,7 +15,7 @@ from analysis import contrast
 from analysis.design import DISTANCE, Assumptions
 from analysis.diversity import diversity
 from analysis.robustness import native_and_transfer
-from analysis.sections import DRAWS, Cells
+from analysis.sections import Cells
 from analysis.verdict import SANDBOX, Verdict, verdict
 from engine.errors import DataError, SprachbundError
 
@@ -24,7 +24,7 @@ UNIT = f"per standard deviation of {DISTANCE} distance"
 ALIGNMENT = "alignment_cka"  # the one of `engine.store.MEASURED` that the verdicts are about; the report's section shows all
 ALIGNED = "per standard deviation of CKA"
 
-Estimate = Mapping[str, Any]  # estimate, low, high, p
+Estimate = Mapping[str, Any]  # estimate, low, high, p; over, in words, where not over all languages
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _said(cells: Cells, hypothesis: Hypothesis, found: Estimate, p: float, plann
     languages = max((set(transfer[role]) for role in ("source", "target")), key=len)
     said = verdict(
         hypothesis.claim, found["estimate"], found["low"], found["high"], p, direction=hypothesis.direction, smallest=SMALLEST,
-        languages=languages, power=planned.get("power"), detectable=planned.get("detectable"),
+        languages=languages, over=found.get("over"), power=planned.get("power"), detectable=planned.get("detectable"),
     )  # fmt: skip
     return Verdict(said.kind, said.sentence.removesuffix(SANDBOX).rstrip())  # the report's first line says it for all
 
@@ -115,12 +115,12 @@ def _rises(cells: Cells) -> pl.DataFrame:
 
 def _mean(frame: pl.DataFrame, outcome: str) -> Estimate:
     known = frame.drop_nulls(outcome).with_columns(all=pl.lit("all"))
-    return contrast.paired(known, outcome, "all", draws=DRAWS).row(0, named=True)
+    return contrast.paired(known, outcome, "all").row(0, named=True)
 
 
 def _slope(frame: pl.DataFrame, outcome: str, column: str = DISTANCE) -> Estimate:
     known = frame.drop_nulls([outcome, column]).with_columns(x=pl.col(column) / pl.col(column).std())
-    return contrast.degradation(known, outcome, "x", "method", draws=DRAWS).row(0, named=True)
+    return contrast.degradation(known, outcome, "x", "method").row(0, named=True)
 
 
 def _diversity(cells: Cells) -> Estimate:

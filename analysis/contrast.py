@@ -1,8 +1,8 @@
 """Contrasts over pairs of languages: method against method, near against far, loss per share of what was edited.
 
 Source sets are `analysis.diversity`'s, sentences `analysis.sentences`', volumes `analysis.curves`'. Estimates, their
-bootstrap by language and (in `analysis.design`) the simulation of their power come from the same functions: given
-weights of the pairs, they return one estimate a draw.
+intervals by language (`analysis.jackknife`) and, in `analysis.design`, the simulation of their power come from the same
+functions: given weights of the pairs, they return an estimate for each.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,12 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
-from scipy.special import stdtr, stdtrit
 
+from analysis.jackknife import Jackknife
 from analysis.pairs import Pairs, required
 from engine.errors import DataError
-
-DRAWS = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +31,7 @@ class Matched:
 
 
 def paired(
-    frame: pl.DataFrame, outcome: str, by: str, source: str = "source", target: str = "target", draws: int = DRAWS,
-    random_state: int = 0,
+    frame: pl.DataFrame, outcome: str, by: str, source: str = "source", target: str = "target",
 ) -> pl.DataFrame:  # fmt: skip
     """Mean outcome at each value of `by` (method, setting, perturbation), and its differences to the first value.
 
@@ -42,12 +39,12 @@ def paired(
     table first has them. Returns the columns of `estimates`. Raises DataError as `matched`.
     """
     table = matched(frame, outcome, by, [], source, target)
-    return estimates(table, lambda weights: mean(weights) @ table.outcomes, draws, random_state)
+    return estimates(table, lambda weights: mean(weights) @ table.outcomes)
 
 
 def degradation(
     frame: pl.DataFrame, outcome: str, distance: str, by: str, source: str = "source", target: str = "target",
-    split: float | None = None, hold: str | None = None, draws: int = DRAWS, random_state: int = 0,
+    split: float | None = None, hold: str | None = None,
 ) -> pl.DataFrame:  # fmt: skip
     """How an outcome changes with distance at each value of `by` (Q4), and how that differs from the first value.
 
@@ -55,27 +52,27 @@ def degradation(
     distance; with `split`, it is the mean of the pairs farther apart than that (distant) minus the mean of the others
     (related). `hold`: "target" compares only the sources of one target with each other, so that a target's own
     difficulty is held fixed ("source" likewise); without it, far targets that are hard for other reasons are in the
-    estimate. Pairs of unknown distance are left out. Returns and raises as `paired`, and raises DataError where
-    distances do not vary.
+    estimate. A role of so few languages that it is fixed (`analysis.jackknife`) is held if none is named. Pairs of unknown
+    distance are left out. Returns and raises as `paired`, and raises DataError where distances do not vary.
     """
     table = matched(frame, outcome, by, [distance], source, target)
     x = table.features[0, :, 0]
     x = x if split is None else (x > split).astype(float)
     if hold not in ("source", "target", None):
         raise DataError(f"hold={hold!r}: can be 'source' or 'target', or be left out.")
-    groups = None if hold is None else getattr(table.pairs, hold)
+    held = hold or Jackknife.of(table.pairs).fixed
+    groups = held and getattr(table.pairs, held)
     if not np.isfinite(slope(np.ones((1, len(x))), x, groups)).all():
         raise DataError(
             f"{distance}{'' if split is None else f' > {split:g}'} is the same in all {len(x)} pairs"
-            f"{f' of each {hold}' if hold else ''}: there is no slope. Give pairs at several distances"
+            f"{f' of each {held}' if held else ''}: there is no slope. Give pairs at several distances"
             f"{f', or leave hold={hold!r} out' if hold else ''}."
         )
-    return estimates(table, lambda weights: slope(weights, x, groups) @ table.outcomes, draws, random_state, 2)
+    return estimates(table, lambda weights: slope(weights, x, groups) @ table.outcomes, 2)
 
 
 def relative_drop(
     frame: pl.DataFrame, outcome: str, distance: str, by: str, source: str = "source", target: str = "target",
-    draws: int = DRAWS, random_state: int = 0,
 ) -> pl.DataFrame:  # fmt: skip
     """The share of its nearest source's outcome that a target loses with its other sources, at each value of `by` (Q4).
 
@@ -95,12 +92,11 @@ def relative_drop(
     drops = 1 - table.outcomes / base
     rest = replace(pairs, outcome=drops[~near, 0], source=pairs.source[~near], target=pairs.target[~near])
     table = replace(table, pairs=rest, outcomes=drops[~near])
-    return estimates(table, lambda weights: mean(weights) @ table.outcomes, draws, random_state)
+    return estimates(table, lambda weights: mean(weights) @ table.outcomes)
 
 
 def robustness(
     frame: pl.DataFrame, change: str, exposure: str, by: str, source: str = "source", target: str = "target",
-    draws: int = DRAWS, random_state: int = 0,
 ) -> pl.DataFrame:  # fmt: skip
     """The change of an outcome under a perturbation, per share of the test set edited, at each value of `by` (Q3).
 
@@ -113,7 +109,7 @@ def robustness(
     shares = table.features[0]
     if (shares < 0).any() or not (shares.sum(axis=0) > 0).all():
         raise DataError(f"{exposure} is below 0, or 0 in all pairs of one {by}: it must be the share that was edited.")
-    return estimates(table, lambda weights: (weights @ table.outcomes) / (weights @ shares), draws, random_state)
+    return estimates(table, lambda weights: (weights @ table.outcomes) / (weights @ shares))
 
 
 def mean(weights: np.ndarray) -> np.ndarray:
@@ -128,7 +124,8 @@ def slope(weights: np.ndarray, x: np.ndarray, groups: np.ndarray | None = None) 
     """
     groups = np.zeros(len(x)) if groups is None else groups
     own = (groups[:, None] == np.unique(groups)).astype(float)
-    middle = ((weights * x) @ own) / (weights @ own)
+    total = weights @ own
+    middle = ((weights * x) @ own) / np.where(total > 0, total, 1)
     centered = x - middle @ own.T
     coefficients = weights * centered
     spread = coefficients @ x
@@ -136,45 +133,24 @@ def slope(weights: np.ndarray, x: np.ndarray, groups: np.ndarray | None = None) 
     return coefficients / spread[:, None]
 
 
-def estimates(
-    table: Matched, statistic: Callable[[np.ndarray], np.ndarray], draws: int = DRAWS, random_state: int = 0,
-    coefficients: int = 1,
-) -> pl.DataFrame:  # fmt: skip
+def estimates(table: Matched, statistic: Callable[[np.ndarray], np.ndarray], coefficients: int = 1) -> pl.DataFrame:
     """An estimate for each value, and for each later value minus the first: "student", "student - direct".
 
-    `statistic`: weights, (draws, n) -> estimates, (draws, values). Columns: contrast, estimate, low, high (95%), p
-    (two-sided, against zero), pairs, languages (`Pairs.units`), left_out. Interval and p are `interval`'s, from the
-    same draws for all.
+    `statistic`: weights, (rows, n) -> estimates, (rows, values). Columns: contrast, estimate, low, high (95%), p
+    (two-sided, against zero), pairs, languages (`Pairs.units`), over (in words: which languages the interval is over, and
+    for which others alone it holds), left_out. Interval, p and `over` are `Jackknife`'s. Raises DataError where there is
+    no estimate without some one language.
     """
     pairs, names = table.pairs, [*table.values, *(f"{value} - {table.values[0]}" for value in table.values[1:])]
-
-    def with_differences(weights: np.ndarray) -> np.ndarray:
-        values = statistic(weights)
-        return np.hstack([values, values[:, 1:] - values[:, :1]])
-
-    estimate = with_differences(np.ones((1, len(pairs.outcome))))[0]
-    drawn = [with_differences(weights) for weights in pairs.weights(draws, np.random.default_rng(random_state))]
-    low, high, p = interval(estimate, np.concatenate(drawn), pairs.units, coefficients)
-    counts = {"pairs": len(pairs.outcome), "languages": pairs.units, "left_out": table.left_out}
+    left = Jackknife.of(pairs)
+    values = statistic(left.weights)
+    values = np.hstack([values, values[:, 1:] - values[:, :1]])
+    for language in (name for name, row in zip(left.names, values[1:], strict=True) if not np.isfinite(row).all()):
+        raise DataError(f"without {language} there is nothing to estimate this from: add languages, or leave this contrast out.")
+    estimate, low, high, p = left.interval(values, coefficients)
+    counts = {"pairs": len(pairs.outcome), "languages": pairs.units, "over": left.over, "left_out": table.left_out}
     frame = pl.DataFrame({"contrast": names, "estimate": estimate, "low": low, "high": high, "p": p})
     return frame.with_columns(pl.lit(count).alias(name) for name, count in counts.items())
-
-
-def interval(
-    estimate: np.ndarray, drawn: np.ndarray, languages: int, coefficients: int = 1
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Lower and upper ends of 95% intervals, (m,), and two-sided p values against zero, from draws of (draws, m).
-
-    The bootstrap gives the standard error, Student's t the quantile, with as many degrees of freedom as languages less
-    coefficients (1 for a mean, 2 for a slope): percentiles of so few languages are too narrow (Hesterberg 2015, section
-    4.4). Exponential weights spread a mean of n by sqrt((n - 1) / (n + 1)) of its standard error, so the mean of
-    independent languages has its usual t interval. Where sources and targets cross, the products' variance is rather
-    too large (Owen & Eckles 2012), but for a few sources, three say, that differ more than the targets do.
-    """
-    freedom = languages - coefficients
-    error = drawn.std(axis=0) * np.sqrt((languages + 1) / freedom)
-    half = -stdtrit(freedom, 0.025) * error
-    return estimate - half, estimate + half, 2 * stdtr(freedom, -np.abs(estimate) / error)
 
 
 def matched(

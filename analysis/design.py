@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from analysis.contrast import interval, mean, slope
+from analysis.contrast import mean, slope
 from analysis.diversity import jackknife, source_sets, spread
+from analysis.jackknife import Jackknife
 from analysis.pairs import FEWEST, Pairs
 from engine.spec import Study
 
@@ -74,6 +75,7 @@ class Hypothesis(NamedTuple):
     outcome: Spread
     noise: float
     test: Test
+    crossed: bool = True  # whether the test is `analysis.contrast`'s
 
 
 def power(study: Study, assumed: Assumptions | None = None, random_state: int = 0) -> pl.DataFrame:
@@ -81,18 +83,24 @@ def power(study: Study, assumed: Assumptions | None = None, random_state: int = 
 
     Columns: hypothesis, unit (of the effect), smallest (the effect worth finding), power (the probability that the
     interval excludes zero where the effect is so large), detectable (the effect with a power of .8), pairs, languages,
-    seeds. Power and detectable are null with fewer than four languages. For one model and dataset, without a correction
+    over (in words, the languages that the interval is over), seeds. Power and detectable are null with fewer than four languages. For one model and dataset, without a correction
     for several hypotheses; by some hundred tables, so +-.03.
     """
     assumed, rng, rows = assumed or Assumptions(), np.random.default_rng(random_state), []
     for asked in _hypotheses(study, assumed, rng):
         row = {"hypothesis": asked.name, "unit": asked.unit, "smallest": assumed.smallest}
         row |= {"power": None, "detectable": None}
-        if (languages := _pairs(asked.pairs).units) >= FEWEST:
-            estimate, half = asked.test(_tables(asked.pairs, asked.outcome, asked.noise, _size(len(asked.pairs)), rng))
+        pairs = _pairs(asked.pairs)
+        languages, over, outcome = pairs.units, f"{pairs.units} languages", asked.outcome
+        if languages >= FEWEST:
+            if asked.crossed:
+                left = Jackknife.of(pairs)
+                over = left.over
+                outcome = outcome._replace(**{left.fixed: 0.0} if left.fixed else {})  # the effect is of these languages
+            estimate, half = asked.test(_tables(asked.pairs, outcome, asked.noise, _size(len(asked.pairs)), rng))
             needed = half - estimate  # an effect above it moves the interval off zero
             row |= {"power": float((needed < assumed.smallest).mean()), "detectable": float(np.quantile(needed, POWER))}
-        rows.append(row | {"pairs": len(asked.pairs), "languages": languages, "seeds": len(study.seeds)})
+        rows.append(row | {"pairs": len(asked.pairs), "languages": languages, "over": over, "seeds": len(study.seeds)})
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
@@ -108,7 +116,7 @@ def lines(study: Study) -> list[str]:
 
 
 def _line(row: dict[str, Any]) -> str:
-    where = f"  {row['hypothesis']} ({row['pairs']} pairs, {row['languages']} languages):"
+    where = f"  {row['hypothesis']} ({row['pairs']} pairs, {row['over']}):"
     if row["power"] is None:
         return f"{where} cannot tell"
     effect = f"finds {row['detectable']:.3f} {row['unit']} with probability {POWER}"
@@ -119,7 +127,7 @@ def _hypotheses(study: Study, assumed: Assumptions, rng: np.random.Generator) ->
     pairs = [(codes, target) for codes in study.sources for target in study.targets if target not in codes]
     if not pairs or set(study.methods) == {"in-language"}:
         return
-    noise, of_means = assumed.seed / np.sqrt(len(study.seeds)), _test(pairs, mean, 1, rng)
+    noise, of_means = assumed.seed / np.sqrt(len(study.seeds)), _test(pairs, mean)
     volumes = [volume for volume in study.volumes if volume]
     direct, students = "direct" in study.methods, "teacher-student" in study.methods and bool(volumes)
     of_gain = np.sqrt(2) * noise
@@ -133,7 +141,7 @@ def _hypotheses(study: Study, assumed: Assumptions, rng: np.random.Generator) ->
     placed = [pair for pair, known in zip(pairs, near.is_not_null(), strict=True) if known]
     x = near.drop_nulls().to_numpy()
     if len(placed) > 2 and x.std() > 0:
-        test = _test(placed, partial(slope, x=x / x.std()), 2, rng)
+        test = _slope(placed, x)
         if direct:
             yield Hypothesis("F1 falls with distance", "F1 per sd", placed, assumed.f1, noise, test)
         if students:
@@ -152,34 +160,38 @@ def _hypotheses(study: Study, assumed: Assumptions, rng: np.random.Generator) ->
         if np.isfinite(coefficients).all():
             yield Hypothesis(
                 "diverse sources help", "F1 per sd", sets, assumed.f1, noise,
-                lambda outcomes: spread(coefficients @ outcomes / per_sd)[:2],
+                lambda outcomes: spread(coefficients @ outcomes / per_sd)[:2], crossed=False,
             )  # fmt: skip
     if {"direct", "in-language"} <= set(study.methods):
         whole = [(("all",), target) for target in sorted({target for _, target in pairs})]
-        test = _test(whole, mean, 1, rng)
+        test = _test(whole, mean)
         for perturbation in sorted({*study.perturbations} - {"none"}):  # the spread has its seeds' noise in it
             yield Hypothesis(f"robust to {perturbation}", "F1 per share edited", whole, assumed.robust, 0.0, test)
 
 
-def _test(
-    planned: Planned, linear: Callable[[np.ndarray], np.ndarray], coefficients: int, rng: np.random.Generator
-) -> Test:
+def _test(planned: Planned, linear: Callable[[np.ndarray], np.ndarray], coefficients: int = 1) -> Test:
     """The test that `analysis.contrast` makes of these pairs."""
-    table = _pairs(planned)
+    left = Jackknife.of(_pairs(planned))
+    linear_in = linear(left.weights)
 
     def test(outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        estimate = (linear(np.ones((1, len(planned)))) @ outcomes)[0]
-        drawn = [linear(weights) @ outcomes for weights in table.weights(_size(len(planned)), rng)]
-        low, high, _ = interval(estimate, np.concatenate(drawn), table.units, coefficients)
+        estimate, low, high, _ = left.interval(linear_in @ outcomes, coefficients)
         return estimate, (high - low) / 2
 
     return test
 
 
+def _slope(planned: Planned, x: np.ndarray) -> Test:
+    """The test of a slope, per standard deviation of `x`; a role that is fixed is held."""
+    pairs = _pairs(planned)
+    role = Jackknife.of(pairs).fixed
+    return _test(planned, partial(slope, x=x / x.std(), groups=role and getattr(pairs, role)), 2)
+
+
 def _unknown(planned: Planned, feature: Spread, rng: np.random.Generator) -> Test:
     """The test of a slope on a feature that has yet to be measured: some draws of it, each for its part of the tables."""
     drawn = _tables(planned, feature, 0.0, FEATURES, rng)
-    tests = [_test(planned, partial(slope, x=x), 2, rng) for x in (drawn / drawn.std(axis=0)).T]
+    tests = [_slope(planned, x) for x in drawn.T]
 
     def test(outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         parts = np.array_split(outcomes, len(tests), axis=1)

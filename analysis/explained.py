@@ -111,17 +111,18 @@ def near_and_far(cells: Cells) -> dict[str, Any]:
         made.with_columns(what=pl.lit(what)).filter((pl.col("contrast") != "direct") | (number == 0))  # it is in each, on its pairs
         for number, frame in enumerate(cells.beside_direct().values())
         for what, made in (
-            (f"mean {cells.score}", contrast.paired(frame, "f1", "method", draws=DRAWS)),
-            (f"{cells.score} per unit of distance", contrast.degradation(frame, "f1", "syntactic", "method", draws=DRAWS)),
+            (f"mean {cells.score}", contrast.paired(frame, "f1", "method")),
+            (f"{cells.score} per unit of distance", contrast.degradation(frame, "f1", "syntactic", "method")),
         )
     )  # fmt: skip
     rows = found.with_columns(pl.col("contrast").str.replace("teacher-student", "student").alias("name"))
     panels = [
         figures.forest(what, rows.filter(pl.col("what") == what), f"{what}, 95% intervals") for what in rows["what"].unique(maintain_order=True)
     ]
+    over = "; ".join(found["over"].unique(maintain_order=True))
     caption = (
         f"Each method at its largest volume against direct transfer, on the pairs that both have. {BY_LANGUAGE} The slope is {cells.score} per "
-        "unit of syntactic distance; a slopes' difference above 0 says that the method falls less."
+        f"unit of syntactic distance; a slopes' difference above 0 says that the method falls less. Intervals are over {over}."
     )
     return {"figures": [Figure(panels, caption, Table(f"{cells.name}-contrasts", "Methods, near and far", rows.drop("name")))]}
 

@@ -6,9 +6,9 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
-from analysis.contrast import interval
 from analysis.curves import check, summarize
 from analysis.forms import COEFFICIENTS, Curve, basis, candidates, choose, scales
+from analysis.jackknife import Jackknife
 from analysis.pairs import Pairs, required
 
 
@@ -16,23 +16,19 @@ class PooledCurve:
     """The forms of `analysis.curves` with b and c (or s) common to all pairs, and an a for each.
 
     Offsets are the pairs' own (the within estimator of panel data), so that easy pairs, or some measured at other
-    volumes, do not bend the curve. Intervals are `analysis.contrast.interval`'s, from a bootstrap by language.
+    volumes, do not bend the curve. Intervals are `analysis.jackknife`'s, by language.
 
     `form`: one of FORMS; by AICc if None. `highest`: as in `VolumeCurve`, for the mean pair's asymptote.
 
-    After `fit`: `form_`, `reason_`, `aicc_`, `curve_` (the mean pair's), `languages_`, and `pairs_`, a table with each
+    After `fit`: `form_`, `reason_`, `aicc_`, `curve_` (the mean pair's), `over_` (as `Jackknife.over`), and `pairs_`, a table with each
     pair's own `rise` over the observed volumes, given the common shape, and `rise_shrunk`: drawn to the mean rise as
     far as noise explains their spread (DerSimonian & Laird 1986); null where pairs have too few scores to know the
     noise.
     """
 
-    def __init__(
-        self, form: str | None = None, highest: float | None = 1.0, draws: int = 2_000, random_state: int = 0
-    ) -> None:
+    def __init__(self, form: str | None = None, highest: float | None = 1.0) -> None:
         self.form = form
         self.highest = highest
-        self.draws = draws
-        self.random_state = random_state
 
     def fit(
         self, frame: pl.DataFrame, outcome: str = "f1", source: str = "source", target: str = "target",
@@ -59,10 +55,10 @@ class PooledCurve:
         rss = {form: float(left[0]) for form, (_, left) in fits.items()}
         offsets = {form: number + len(means) - 1 for form, number in COEFFICIENTS.items()}
         self.form_, self.reason_, self.aicc_ = choose(rss, len(y), len(np.unique(x)), offsets)
-        self.curve_, self.languages_, self.observed_, self.scores_ = fits[self.form_][0], pairs.units, (x.min(), x.max()), len(y)
-        draws = pairs.weights(self.draws, np.random.default_rng(self.random_state))
-        drawn = [moments[self.form_].fit(weights, self.highest)[0] for weights in draws]
-        self._drawn = Curve(self.form_, *map(np.concatenate, zip(*(part[1:] for part in drawn), strict=True)))
+        self._left = Jackknife.of(pairs)
+        self._replicates = moments[self.form_].fit(self._left.weights, self.highest)[0]
+        self.curve_, self.over_ = fits[self.form_][0], self._left.over
+        self.observed_, self.scores_ = (x.min(), x.max()), len(y)
         rises = moments[self.form_].rises(float(self.curve_.scale[0]), self.observed_)
         self.pairs_ = means.select(keys).with_columns(**rises).fill_nan(None)
         return self
@@ -73,13 +69,12 @@ class PooledCurve:
 
     def interval(self, quantity: Callable[[Curve], np.ndarray]) -> tuple[float, float, float]:
         """Estimate and 95% interval, by language, of what a function makes of curves."""
-        estimate = quantity(self.curve_)
-        low, high, _ = interval(estimate, quantity(self._drawn)[:, None], self.languages_)
+        estimate, low, high, _ = self._left.interval(quantity(self._replicates)[:, None])
         return float(estimate[0]), float(low[0]), float(high[0])
 
     def summary(self) -> dict[str, Any]:
         """The columns of `analysis.curves.curves`, of the mean pair."""
-        how = f"bootstrap over {self.languages_} languages"
+        how = f"jackknife over {self.over_}"
         return summarize(self, *self.observed_) | {"interval": how, "scores": self.scores_}
 
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from analysis import contrast, figures
 from analysis.figures import Figure
-from analysis.sections import DRAWS, POINT, Cells
+from analysis.sections import POINT, Cells
 from analysis.tables import Table
 from engine.errors import DataError
 
@@ -21,7 +21,7 @@ FIRST = ("in-language", "direct")  # what the other methods are compared with
 def changes(cells: Cells) -> pl.DataFrame:
     """F1 on the perturbed test text minus F1 on the text as it is, of the same model.
 
-    A row a perturbation, method and target: `change` and `exposure`, means over sources and seeds; `source` is "all".
+    A row a perturbation, method and target: `change` and `exposure`, means over sources and seeds; `source` is "all sources".
     Students are those of the largest volume. Raises DataError where no cell stands in both.
     """
     same = [name for name in (*POINT, "seed") if name != "perturbation"]
@@ -34,13 +34,13 @@ def changes(cells: Cells) -> pl.DataFrame:
     )  # fmt: skip
     place = {method: number for number, method in enumerate(FIRST)}
     order = pl.col("method").replace_strict(place, default=len(place), return_dtype=pl.Int64)
-    return table.sort("perturbation", order, "method", "target").with_columns(source=pl.lit("all"))
+    return table.sort("perturbation", order, "method", "target").with_columns(source=pl.lit("all sources"))
 
 
 def native_and_transfer(cells: Cells, perturbation: str) -> Mapping[str, Any]:
     """How much less direct transfer loses than in-language training, per share edited. Raises DataError as `robustness`."""
     held = changes(cells).filter(pl.col("perturbation") == perturbation, pl.col("method").is_in(FIRST))
-    return contrast.robustness(held, "change", "exposure", "method", draws=DRAWS).row(-1, named=True)
+    return contrast.robustness(held, "change", "exposure", "method").row(-1, named=True)
 
 
 def robustness(cells: Cells) -> dict[str, Any]:
@@ -72,6 +72,6 @@ def robustness(cells: Cells) -> dict[str, Any]:
 
 def _estimates(rows: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([
-        contrast.paired(rows, "change", "method", draws=DRAWS).with_columns(what=pl.lit("change of F1")),
-        contrast.robustness(rows, "change", "exposure", "method", draws=DRAWS).with_columns(what=pl.lit("change per share edited")),
+        contrast.paired(rows, "change", "method").with_columns(what=pl.lit("change of F1")),
+        contrast.robustness(rows, "change", "exposure", "method").with_columns(what=pl.lit("change per share edited")),
     ])  # fmt: skip

@@ -176,11 +176,11 @@ def volume_curves(cells: Cells) -> dict[str, Any]:
 def _pooled(scores: pl.DataFrame, grid: np.ndarray, score: str) -> tuple[list[Panel], pl.DataFrame, str]:
     """The panel and the row of all pairs' curve; or none, and why."""
     try:
-        curve = PooledCurve(draws=DRAWS).fit(scores)
+        curve = PooledCurve().fit(scores)
     except DataError as error:
         return [], pl.DataFrame(), f" No curve of all pairs: {error}"
     row = pl.DataFrame([{"source": "all", "target": "all", "teacher": None} | curve.summary()])
-    return [figures.band("All pairs", sorted(set(scores["volume"])), grid, curve.predict(grid), score)], row, ""
+    return [figures.band("All pairs", sorted(set(scores["volume"])), grid, curve.predict(grid), score)], row, f" All pairs: the band is a 95% interval over {curve.over_}."
 
 
 def _fitted(row: dict[str, Any]) -> Curve:

@@ -37,6 +37,7 @@ def verdict(
     direction: int,
     smallest: float,
     languages: Collection[str],
+    over: str | None = None,
     power: float | None = None,
     detectable: float | None = None,
 ) -> Verdict:
@@ -45,6 +46,7 @@ def verdict(
     `claim`: the hypothesis as a clause, "F1 rises with volume". `direction`: 1 where it says that the effect is above
     zero, -1 below, 0 either. `smallest`: the smallest effect worth having, above 0, in the estimate's unit.
     `languages`: codes of the languages that it generalises over (the role, source or target, that has more of them).
+    `over`: in words, the languages that the interval is over, where these are not all (`analysis.jackknife.Jackknife.over`).
     `power`: probability that a study like this finds an effect of `smallest`. `detectable`: the effect that it finds
     with probability .8.
 
@@ -61,7 +63,7 @@ def verdict(
             "worth having is above 0."
         )
     codes = set(languages)
-    kind, why = _judge(estimate, low, high, p, direction, smallest, len(codes))
+    kind, why = _judge(estimate, low, high, p, direction, smallest, len(codes), over or f"{len(codes)} languages")
     if kind == "cannot tell":
         why += _power(smallest, power, detectable)
     made = f" {SANDBOX}" if any(code.startswith("x-") or "+x-" in code for code in codes) else ""
@@ -70,13 +72,13 @@ def verdict(
 
 def _judge(
     estimate: float | None, low: float | None, high: float | None, p: float | None, direction: int, smallest: float,
-    count: int,
+    count: int, over: str,
 ) -> tuple[Kind, str]:  # fmt: skip
     if count < FEWEST:
         return "cannot tell", f"{count} languages: with fewer than {FEWEST} nothing can be said of languages in general."
     if not all(number is not None and isfinite(number) for number in (estimate, low, high, p)):
         return "cannot tell", "There is no estimate with an interval."
-    found = f"{signed(estimate)} (95% interval {signed(low)} to {signed(high)}, p {probability(p)}, {count} languages)"
+    found = f"{signed(estimate)} (95% interval {signed(low)} to {signed(high)}, p {probability(p)}, {over})"
     # Mirrored, so that the direction is upward; either way is judged from both sides.
     bottom, top = (low, high) if direction >= 0 else (-high, -low)
     if top < smallest and (direction or bottom > -smallest):

@@ -56,9 +56,58 @@ def test_a_table_is_read_as_it_stands() -> None:
     assert (pairs.features[:, 1] == 1).all()
 
 
-def test_a_source_set_is_a_language_of_its_own() -> None:
+def sets(names: str, targets: str) -> Pairs:
+    cells = list(product(names.split(), targets))
+    frame = pl.DataFrame(cells, ["source", "target"], orient="row").with_columns(f1=pl.int_range(pl.len()).cast(pl.Float64))
+    return Pairs.of(frame, "f1", [])
+
+
+def test_a_source_set_is_named_by_its_languages() -> None:
     frame = grid("ab", "wxyz").with_columns(source=pl.when(pl.col("source") == "a").then(["deu", "eng"]).otherwise(["deu"]))
     assert Pairs.of(frame, "f1", []).languages == ("deu", "deu+eng", "w", "x", "y", "z")
+
+
+@pytest.mark.parametrize(
+    ("names", "units"),
+    [("a+b a+c a+d b+c b+d c+d", 4), ("a a+b a+c a+d a+e", 4), ("a+b c+d e+f g+h", 4), ("a+b+c+d+e", 1), ("a b c d e", 5)],
+)
+def test_languages_are_counted_and_not_sets(names: str, units: int) -> None:
+    pairs = sets(names, "xyz" if units > 1 else "wxyz")
+    assert pairs.units == max(units, 3 if units > 1 else 4)
+    assert len(pairs.left_out(pairs.source)) == (units if units > 1 else 0)
+
+
+def test_three_languages_in_many_sets_are_three() -> None:
+    with pytest.raises(DataError, match="3 languages: with fewer than 4"):
+        sets("a b c a+b a+c b+c", "xyz")
+
+
+def test_without_a_language_go_all_sets_that_have_it_and_it_as_a_target() -> None:
+    pairs = sets("a+b a+c b+c", "axyz")
+    for code, rows in zip("abcxyz", pairs.without(), strict=True):
+        gone = [code in pairs.languages[s].split("+") or code == pairs.languages[t] for s, t in zip(pairs.source, pairs.target, strict=True)]
+        assert (rows == ~np.array(gone)).all()
+
+
+def test_a_set_has_the_product_of_its_languages_weights() -> None:
+    pairs = sets("a+b a+c b+c c a b", "wxyz")
+    first = np.concatenate(list(pairs.weights(50, np.random.default_rng(0)))).reshape(50, 6, 4)[:, :, 0]
+    ab, ac, bc, c, a, b = first.T
+    own = ab * c / ac  # the target's weight times b's
+    assert own == pytest.approx(b) and bc * a / c == pytest.approx(ab)
+
+
+def test_sets_move_to_where_their_languages_move() -> None:
+    pairs = sets("a+b a+c b+c", "axyz")
+    found = {value: (pairs.languages[s], pairs.languages[t]) for value, s, t in zip(pairs.outcome, pairs.source, pairs.target, strict=True)}
+    for drawn in np.concatenate(list(pairs.permuted(20, np.random.default_rng(0)))):
+        assert sorted(drawn) == sorted(pairs.outcome)  # b and c change places, and x, y and z
+        swapped = found[drawn[0]][0] == "a+c"
+        for source, value in zip(pairs.source, drawn, strict=True):
+            name = pairs.languages[source]
+            assert found[value][0] == ({"a+b": "a+c", "a+c": "a+b"}.get(name, name) if swapped else name)
+    missing = np.concatenate(list(sets("a+b a+c b+c d", "wxyz").permuted(50, np.random.default_rng(0))))
+    assert 0 < np.isnan(missing).mean() < 1
 
 
 def test_some_pairs_keep_their_languages_only() -> None:
@@ -83,7 +132,7 @@ def test_the_only_source_keeps_its_weight() -> None:
     pairs = Pairs.of(grid("a", "wxyz"), "f1", [])
     weights = np.concatenate(list(pairs.weights(4000, np.random.default_rng(0))))
     assert weights.std() == pytest.approx(1, abs=0.05)  # a product of two would have 1.7
-    assert pairs.without().sum(axis=1).tolist() == [4, 3, 3, 3, 3]
+    assert pairs.without().sum(axis=1).tolist() == [3, 3, 3, 3]  # without the only source nothing would be left
 
 
 def test_draws_do_not_depend_on_how_many_are_made_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
