@@ -4,13 +4,16 @@ What runs there, and when, `engine.schedule` knows.
 """
 
 import logging
+import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import ray
+import yaml
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from engine.errors import StoreError, StudyError
@@ -41,7 +44,8 @@ def start_ray(address: str | None, local: bool, jobs: int | None, resources: Res
 
     On this machine those that fit, at most `jobs`; on a cluster `jobs`, for which it may grow, else those that fit it now,
     0 where none does but an autoscaler may add nodes. Raises StudyError where neither --local nor --address was given and
-    there is no GPU here, where the cluster does not answer, or where no unit fits and the nodes stay as they are.
+    there is no GPU here, where the cluster does not answer, or where no unit fits and the nodes stay as they are, or none
+    fits on all that the autoscaler's file on this machine lets it add.
     """
     if not local and address is None and not _gpus():
         raise StudyError(
@@ -58,6 +62,8 @@ def start_ray(address: str | None, local: bool, jobs: int | None, resources: Res
     fit = room(resources, nodes)
     if not fit and (address is None or not _grows()):
         raise StudyError(_no_room(resources, nodes))
+    if not fit:
+        check_types(resources, _node_types())
     if fit and resources.gpus == "auto" and not resources.deepspeed:
         fit = room(replace(resources, gpus=0.0), nodes)  # how many share the GPUs is seen when the first have run
     return min(fit, jobs or fit) if address is None else jobs or fit
@@ -77,6 +83,31 @@ def with_threads(resources: Resources, address: str | None, jobs: int | None) ->
 def room(resources: Resources, nodes: Iterable[Mapping[str, float]]) -> int:
     """How many steps at once find room on nodes with these resources by Ray's names. Each worker needs one node's."""
     return sum(_workers(resources, node) for node in nodes) // resources.workers
+
+
+def check_types(resources: Resources, grown: Mapping[str, Any]) -> None:
+    """Raise StudyError where a step finds no room however far the cluster grows.
+
+    `grown`: the configuration that `ray up` left on the head, {} where it is not known. A type that does not say what its
+    nodes have is taken to have enough.
+    """
+    types = grown.get("available_node_types", {})
+    if not types or any("resources" not in kind for kind in types.values()):
+        return
+    head, most = grown.get("head_node_type"), grown.get("max_workers", math.inf)
+    numbers = {name: 1 if name == head else min(kind.get("max_workers", most), most) for name, kind in types.items()}
+    places = {name: _workers(resources, kind["resources"]) for name, kind in types.items()}
+    left, found = most, places.get(head, 0)
+    for name in sorted(types.keys() - {head}, key=lambda name: -places[name]):
+        number = min(numbers[name], left)
+        left, found = left - number, found + (number * places[name] if places[name] else 0)
+    if found < resources.workers:
+        has = "; ".join(f"{name}, at most {numbers[name]:g}, with {_size(kind['resources'])}" for name, kind in types.items())
+        raise StudyError(
+            f"no step can be placed, however far the cluster grows: {_needs(resources)}, and there is room for {found:g} of them on "
+            f"all that {BOOTSTRAP} lets it start (at most {most:g} workers in all): {has}. Lower the study's `resources`, or add "
+            "a larger type of node to cluster.yaml and run `ray up` again."
+        )
 
 
 def check_nodes(store: Store) -> None:
@@ -147,6 +178,12 @@ def _grows() -> bool:
     return any(GROUP in node.get("Labels", {}) for node in _nodes()) or Path(BOOTSTRAP).expanduser().exists()
 
 
+def _node_types() -> dict[str, Any]:
+    """What `ray up` told this head to grow to; {} elsewhere, as under KubeRay."""
+    file = Path(BOOTSTRAP).expanduser()
+    return yaml.safe_load(file.read_text("utf-8")) if file.exists() else {}
+
+
 def _workers(resources: Resources, node: Mapping[str, float]) -> int:
     need = {"CPU": float(resources.cpus), "GPU": resources.whole_gpus}
     return min(int(node.get(kind, 0.0) / number) for kind, number in need.items() if number)
@@ -154,13 +191,23 @@ def _workers(resources: Resources, node: Mapping[str, float]) -> int:
 
 def _no_room(resources: Resources, nodes: Iterable[Mapping[str, float]]) -> str:
     """What a step needs that these nodes have not."""
-    sizes = [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes]
-    has = ", ".join(f"{sizes.count(size)} of {size[0]:g} CPUs and {size[1]:g} GPUs" for size in sorted(set(sizes), reverse=True))
+    sizes = [_size(node) for node in nodes]
+    has = ", ".join(f"{number} of {size}" for size, number in sorted(Counter(sizes).items(), reverse=True))
     found = sum(_workers(resources, node) for node in nodes)
     return (
-        f"no step can be placed: it needs {resources.workers} x ({resources.cpus} CPUs and {resources.whole_gpus:g} GPUs on "
-        f"one node), and there is room for {found} of them (the study's resources: workers={resources.workers}, "
-        f"threads={resources.cpus}, gpus={resources.gpus}). The nodes are: {has}. Lower the study's `resources`, or add nodes."
+        f"no step can be placed: {_needs(resources)}, and there is room for {found} of them. The nodes are: {has}. Lower the "
+        "study's `resources`, or add nodes."
+    )
+
+
+def _size(node: Mapping[str, float]) -> str:
+    return f"{node.get('CPU', 0.0):g} CPUs and {node.get('GPU', 0.0):g} GPUs"
+
+
+def _needs(resources: Resources) -> str:
+    return (
+        f"it needs {resources.workers} x ({resources.cpus} CPUs and {resources.whole_gpus:g} GPUs on one node; the study's "
+        f"resources: workers={resources.workers}, threads={resources.cpus}, gpus={resources.gpus})"
     )
 
 

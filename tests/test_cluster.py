@@ -30,6 +30,8 @@ from ray.autoscaler.v2.utils import ResourceRequestUtil
 from ray.core.generated.autoscaler_pb2 import GangResourceRequest
 from ray.scripts.scripts import cli
 
+from engine.cluster import check_types
+from engine.errors import StudyError
 from engine.spec import Resources
 from engine.study import _parser
 
@@ -303,6 +305,24 @@ def test_steps_of_several_workers_get_a_large_node(account: Config) -> None:
     assert started(account, zero, 2) == {"gpu-multi": 1}, "the second waits"
     four = Resources(workers=4, gpus=1, threads=4)
     assert started(account, four, 2) == {"gpu-multi": 1, "gpu-small": 4}, "the second runs over the network"
+
+
+@pytest.mark.parametrize(
+    ("resources", "room"),
+    [
+        (Resources(gpus=1), None), (Resources(gpus=4, threads=48), None), (Resources(workers=12, gpus=1, threads=4), "11"),
+        (Resources(workers=11, gpus=1, threads=4), None), (Resources(workers=5, gpus=1, threads=8), "4"),
+        (Resources(gpus=8), "0"), (Resources(threads=64), "0"),
+    ],
+)  # fmt: skip
+def test_what_no_growth_makes_room_for_is_refused(resources: Resources, room: str | None) -> None:
+    """With 8 workers in all: one large node has 4 GPUs, and seven small ones 7."""
+    check_types(resources, {})  # nothing is known
+    if room is None:
+        check_types(resources, cluster())
+        return
+    with pytest.raises(StudyError, match=f"room for {room} of them .*gpu-multi, at most 1, with 48 CPUs and 4 GPUs"):
+        check_types(resources, cluster())
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -86,7 +86,9 @@ def can_unshare() -> bool:
     return shutil.which("unshare") is not None and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def test_a_step_that_no_node_has_room_for_is_an_error_at_once(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_no_node_has_room_for_is_an_error_at_once(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with connected(cluster, Resources(threads=1)) as at_once:
         assert at_once == 2
     with connected(cluster, Resources(threads=1, workers=2)) as at_once:
@@ -100,6 +102,12 @@ def test_a_step_that_no_node_has_room_for_is_an_error_at_once(cluster: Cluster, 
     node = cluster.add_node(num_cpus=1)
     with connected(cluster, Resources(gpus=1.0)) as at_once:
         assert at_once == 0, "an autoscaler may bring a GPU: the study waits for it"
+    shutil.copy(ROOT / "cluster.yaml", tmp_path / "ray_bootstrap_config.yaml")  # as `ray up` leaves it on a head
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with connected(cluster, Resources(gpus=4.0)) as at_once:
+        assert at_once == 0
+    with pytest.raises(StudyError, match="however far the cluster grows: it needs 1 x .1 CPUs and 8 GPUs"), connected(cluster, Resources(gpus=8.0)):
+        pass
     cluster.remove_node(node)
 
 
