@@ -16,7 +16,7 @@ from analysis.design import DISTANCE, Assumptions
 from analysis.diversity import diversity
 from analysis.robustness import native_and_transfer
 from analysis.sections import Cells
-from analysis.verdict import SANDBOX, Verdict, verdict
+from analysis.verdict import SANDBOX, Verdict, said_power, signed, verdict
 from engine.errors import DataError, SprachbundError
 
 SMALLEST = Assumptions().smallest
@@ -24,7 +24,11 @@ UNIT = f"per standard deviation of {DISTANCE} distance"
 ALIGNMENT = "alignment_cka"  # the one of `engine.store.MEASURED` that the verdicts are about; the report's section shows all
 ALIGNED = "per standard deviation of CKA"
 
-Estimate = Mapping[str, Any]  # estimate, low, high, p; over, in words, where not over all languages
+Estimate = Mapping[str, Any]  # estimate, low, high, p; languages, how many it is over, or over, which in words
+CORRECTED = (
+    "Effects are on scores from 0 to 1. Intervals are by language. Within one setting (dataset, model and form) p values are corrected "
+    "for all of its hypotheses (Holm); across settings and studies they are not."
+)
 
 
 @dataclass(frozen=True)
@@ -40,18 +44,21 @@ class Hypothesis:
 def answer(cells: Cells, power: pl.DataFrame | None) -> list[Verdict]:
     """Return a verdict on each hypothesis, p values corrected for all of them (Holm). One that cannot be tested says why.
 
+    Where runs collapsed, what each estimate is without them stands beside the verdict, which is of all.
+
     `power`: that of the study's design, None where the design is not known.
     """
     from statsmodels.stats.multitest import multipletests
 
     asked = list(hypotheses(cells))
     found = [_tried(hypothesis) for hypothesis in asked]
+    without = _without(cells)
     known = [estimate["p"] for estimate in found if not isinstance(estimate, SprachbundError)]
     corrected = iter(multipletests(known, method="holm")[1] if known else ())
     planned = {} if power is None else {row["hypothesis"]: row for row in power.iter_rows(named=True)}
     return [
-        Verdict("cannot tell", f"{hypothesis.claim}: cannot tell. {estimate}") if isinstance(estimate, SprachbundError)
-        else _said(cells, hypothesis, estimate, next(corrected), planned.get(hypothesis.name, {}))
+        _unknown(hypothesis, estimate, planned.get(hypothesis.name, {})) if isinstance(estimate, SprachbundError)
+        else _said(cells, hypothesis, estimate, next(corrected), planned.get(hypothesis.name, {}), without(hypothesis))
         for hypothesis, estimate in zip(asked, found, strict=True)
     ]  # fmt: skip
 
@@ -93,14 +100,38 @@ def _tried(hypothesis: Hypothesis) -> Estimate | SprachbundError:
         return error
 
 
-def _said(cells: Cells, hypothesis: Hypothesis, found: Estimate, p: float, planned: Mapping[str, Any]) -> Verdict:
+def _without(cells: Cells) -> Callable[[Hypothesis], str]:
+    """For a hypothesis, what is said of its estimate without the runs that collapsed: nothing where none did."""
+    if cells.uncollapsed is None:
+        return lambda hypothesis: ""
+    left = [] if cells.uncollapsed.rows.is_empty() else hypotheses(cells.uncollapsed)
+    others = {hypothesis.claim: hypothesis for hypothesis in left}
+
+    def said(hypothesis: Hypothesis) -> str:
+        found = _tried(others[hypothesis.claim]) if hypothesis.claim in others else DataError("too few runs are left.")
+        if isinstance(found, SprachbundError):
+            return " Without the collapsed runs it cannot be tested."
+        return f" Without the collapsed runs: {signed(found['estimate'])} ({signed(found['low'])} to {signed(found['high'])})."
+
+    return said
+
+
+def _unknown(hypothesis: Hypothesis, error: SprachbundError, planned: Mapping[str, Any]) -> Verdict:
+    power = said_power(SMALLEST, planned.get("power"), planned.get("detectable"))
+    return Verdict("cannot tell", f"{hypothesis.claim}: cannot tell. {error}{power}")
+
+
+def _said(
+    cells: Cells, hypothesis: Hypothesis, found: Estimate, p: float, planned: Mapping[str, Any], without: str
+) -> Verdict:
     transfer = cells.points.filter(pl.col("method").is_in(["direct", "teacher-student"]), pl.col("shots") == 0)
     languages = max((set(transfer[role]) for role in ("source", "target")), key=len)
     said = verdict(
         hypothesis.claim, found["estimate"], found["low"], found["high"], p, direction=hypothesis.direction, smallest=SMALLEST,
-        languages=languages, over=found.get("over"), power=planned.get("power"), detectable=planned.get("detectable"),
+        languages=languages, over=found.get("over", f"{found['languages']} languages"), power=planned.get("power"),
+        detectable=planned.get("detectable"),
     )  # fmt: skip
-    return Verdict(said.kind, said.sentence.removesuffix(SANDBOX).rstrip())  # the report's first line says it for all
+    return Verdict(said.kind, said.sentence.removesuffix(SANDBOX).rstrip() + without)  # the report's first line says it for all
 
 
 def _rises(cells: Cells) -> pl.DataFrame:
@@ -126,4 +157,4 @@ def _slope(frame: pl.DataFrame, outcome: str, column: str = DISTANCE) -> Estimat
 def _diversity(cells: Cells) -> Estimate:
     row = diversity(cells.of("direct").with_columns(pl.col("source").str.split("+").alias("sources"))).row(0, named=True)
     scale = row["per_sd"] / row["estimate"]
-    return {"p": row["p"]} | {name: scale * row[name] for name in ("estimate", "low", "high")}
+    return {"p": row["p"], "languages": row["languages"]} | {name: scale * row[name] for name in ("estimate", "low", "high")}

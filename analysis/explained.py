@@ -3,6 +3,7 @@
 Every number is of the module that the function names; this is where they are put into figures and tables.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -18,6 +19,7 @@ from analysis.sentences import bootstrap, counts
 from analysis.tables import Table
 from engine.errors import DataError
 
+FEW_DRAWS = 50  # where only r is asked for, which none are needed for
 DRAWN = 40  # rows of a forest plot; the table has all
 BLOCKS = {
     "syntax": ["syntactic"], "sounds": ["phonological", "inventory"], "morphology": ["morphological"], "kinship": ["genetic"],
@@ -30,7 +32,7 @@ def distance(cells: Cells) -> dict[str, Any]:
     """Direct transfer against each typological distance, with `analysis.correlate`'s correlations."""
     frame = cells.of("direct")
     names = cells.distances(frame)
-    found = correlate(frame, "f1", names, draws=DRAWS)
+    found = _without_collapsed(cells, correlate(frame, "f1", names, draws=DRAWS))
     pearson = found.filter(pl.col("method") == "pearson").rename({"feature": "name", "r": "estimate"}).drop_nulls("estimate")
     if pearson.is_empty():
         raise DataError(f"no correlation: {found['note'][0]}.")
@@ -58,10 +60,23 @@ def distance(cells: Cells) -> dict[str, Any]:
     return {"figures": [forest, scatter]}
 
 
+def _without_collapsed(cells: Cells, found: pl.DataFrame) -> pl.DataFrame:
+    """The correlations, and where runs of direct transfer collapsed, in "r without collapsed" what r is without these."""
+    if not cells.of("direct")["collapsed"].sum():
+        return found
+    try:
+        others = correlate(cells.uncollapsed.of("direct"), "f1", found["feature"].unique().to_list(), draws=FEW_DRAWS)
+    except DataError:
+        return found.with_columns(pl.lit(None, pl.Float64).alias("r without collapsed"))
+    others = others.select("feature", "method", pl.col("r").alias("r without collapsed"))
+    return found.join(others, on=["feature", "method"], how="left", maintain_order="left")
+
+
 def coefficients(cells: Cells) -> dict[str, Any]:
     """What each distance adds to the others, with sources and targets as crossed random effects: `analysis.mixed`."""
     direct = cells.of("direct")
-    students = cells.design.with_products([("syntactic", "log_volume")]).frame.filter(pl.col("method") == "teacher-student")
+    rows = cells.design.frame.filter(pl.col("method") == "teacher-student")
+    students = replace(cells.design, frame=rows).with_products([("syntactic", "log_volume")]).frame  # less the means of these rows
     asked = [("Direct transfer", direct, cells.distances(direct))]
     if students["volume"].n_unique() > 1:
         asked.append(("Students, all volumes", students, ["syntactic", "log_volume", "syntactic:log_volume"]))

@@ -139,7 +139,7 @@ def write(report: Report, target: Path) -> None:
 def html(report: Report) -> str:
     """The page."""
     environment = jinja2.Environment(loader=jinja2.PackageLoader("analysis", "."), autoescape=True, trim_blocks=True)
-    return environment.get_template("page.html.jinja").render(report=report)
+    return environment.get_template("page.html.jinja").render(report=report, corrected=answers.CORRECTED)
 
 
 def markdown(report: Report) -> str:
@@ -150,7 +150,7 @@ def markdown(report: Report) -> str:
         lines += [f"> {warning}" for warning in study.warnings]
         lines.append("\n".join(f"- {name}: {value}" for name, value in study.design.items()))
         for setting in study.settings:
-            lines += [f"### {setting.title}", "\n".join(f"- **{said.kind}**: {said.sentence}" for said in setting.answers)]
+            lines += [f"### {setting.title}", "\n".join(f"- **{said.kind}**: {said.sentence}" for said in setting.answers), answers.CORRECTED]
             for part in setting.sections:
                 lines += [f"#### {part.title}", part.text, part.why_not]
                 lines += [figure.caption + "\n\n" + figure.table.markdown() for figure in part.figures]

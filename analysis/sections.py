@@ -63,6 +63,11 @@ class Cells:
         """What the column f1 is called in this task."""
         return SCORE_OF[self.rows["task"][0]]
 
+    @property
+    def collapse(self) -> str:
+        """What makes a run of this task a collapsed one (`engine.store.COLUMNS`)."""
+        return "one label for all" if self.rows["task"][0] == "nli" else f"{self.score} below 0.05"
+
     @cached_property
     def done(self) -> pl.DataFrame:
         """Finished cells."""
@@ -77,6 +82,14 @@ class Cells:
     def points(self) -> pl.DataFrame:
         """Means over seeds."""
         return summarize(self.done)
+
+    @cached_property
+    def uncollapsed(self) -> "Cells | None":
+        """The cells without the runs that collapsed; None where none did."""
+        collapsed = pl.col("collapsed").fill_null(False)
+        if not pl.concat([self.rows, self.perturbed]).select(collapsed.any()).item():
+            return None
+        return Cells(self.name, self.rows.filter(~collapsed), self.perturbed.filter(~collapsed), self.store)
 
     @cached_property
     def design(self) -> Design:
@@ -234,7 +247,7 @@ def broken(cells: Cells) -> dict[str, Any]:
         )  # fmt: skip
         tables.append(Table(f"{cells.name}-collapsed", f"Collapsed runs; mean {cells.score} of all runs, and of the others", means))
     text = (
-        f"{len(failed)} cells failed, and {collapsed} of {len(done)} finished ones collapsed ({cells.score} below 0.05). "
+        f"{len(failed)} cells failed, and {collapsed} of {len(done)} finished ones collapsed ({cells.collapse}). "
         "Collapsed runs are in every number of this report, unless it says otherwise."
     )
     return {"text": text, "tables": tables}

@@ -46,14 +46,14 @@ def verdict(
     `claim`: the hypothesis as a clause, "F1 rises with volume". `direction`: 1 where it says that the effect is above
     zero, -1 below, 0 either. `smallest`: the smallest effect worth having, above 0, in the estimate's unit.
     `languages`: codes of the languages that it generalises over (the role, source or target, that has more of them).
-    `over`: in words, the languages that the interval is over, where these are not all (`analysis.jackknife.Jackknife.over`).
-    `power`: probability that a study like this finds an effect of `smallest`. `detectable`: the effect that it finds
-    with probability .8.
+    `over`: which languages the interval is over, in words (`analysis.jackknife.Jackknife.over`); their number if None. `power`:
+    probability that a study like this finds an effect of `smallest`, `detectable`: the effect that it finds with probability .8,
+    each before that correction (`analysis.design.power`); they are said whatever the verdict.
 
     - supported: the interval excludes zero in the direction, and p < .05.
     - not supported: the interval excludes every effect of `smallest` or more in the direction. So it is too where the
       effect is certain and too small, or of the opposite sign.
-    - cannot tell: all else, with the power; also fewer than four languages, or no interval.
+    - cannot tell: all else; also fewer than four languages, or no interval.
 
     Raises StudyError where `direction` or `smallest` is none.
     """
@@ -64,8 +64,7 @@ def verdict(
         )
     codes = set(languages)
     kind, why = _judge(estimate, low, high, p, direction, smallest, len(codes), over or f"{len(codes)} languages")
-    if kind == "cannot tell":
-        why += _power(smallest, power, detectable)
+    why += said_power(smallest, power, detectable) or (" Its power is not known." if kind == "cannot tell" else "")
     made = f" {SANDBOX}" if any(code.startswith("x-") or "+x-" in code for code in codes) else ""
     return Verdict(kind, f"{claim}: {kind}. {why}{made}")
 
@@ -93,11 +92,12 @@ def _judge(
     return "cannot tell", f"{found}: neither zero nor an effect of {plain(smallest)} is excluded."
 
 
-def _power(smallest: float, power: float | None, detectable: float | None) -> str:
-    texts = [] if power is None else [f"finds an effect of {plain(smallest)} with probability {plain(power)}"]
+def said_power(smallest: float, power: float | None, detectable: float | None) -> str:
+    """The power of a design as a sentence, with a space before it; "" where it is not known."""
+    texts = [] if power is None else [f"{plain(power)} for an effect of {plain(smallest)}"]
     if detectable is not None and isfinite(detectable):
-        texts.append(f"finds one of {plain(detectable)} with probability .8")
-    return f" A study like this {', and '.join(texts)}." if texts else " Its power is not known."
+        texts.append(f".8 for one of {plain(detectable)}")
+    return f" Power, before any correction: {', '.join(texts)}." if texts else ""
 
 
 def signed(number: float) -> str:

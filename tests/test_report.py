@@ -10,9 +10,11 @@ import pytest
 import synthetic_store
 from browser import Browser
 
-from analysis import report, sections
+from analysis import answers as said_of
+from analysis import explained, report, sections
 from analysis.answers import hypotheses
 from analysis.design import power
+from analysis.mixed import CrossedEffects
 from analysis.tables import Table, latex
 from engine.spec import Study
 from engine.store import Store
@@ -85,6 +87,60 @@ def test_scores_are_called_what_the_task_calls_them(store: Store, task: str, sco
     assert all(f"{score} by unlabeled target sentences" in panel.alt for panel in curves.panels if "All pairs" not in panel.alt)
     claims = " ".join(hypothesis.claim for hypothesis in hypotheses(cells))
     assert f"({score} per tenfold text)" in claims and ("F1" in claims) == ("F1" in score)
+
+
+@pytest.mark.parametrize(("task", "what"), [("ner", "span F1 below 0.05"), ("nli", "one label for all")])
+def test_the_page_says_what_collapsing_is_in_its_task(store: Store, task: str, what: str) -> None:
+    assert f"finished ones collapsed ({what})." in sections.broken(cells_of(store, task))["text"]
+
+
+def test_verdicts_say_the_power_and_what_they_would_be_without_the_collapsed_runs(store: Store) -> None:
+    cells = cells_of(store, "ner")
+    planned = pl.DataFrame({"hypothesis": ["rise with volume"], "power": [0.56], "detectable": [0.0213]})
+    rise, gain, *others = said_of.answer(cells, planned)
+    alone = re.search(r"(\+\.\d+) \(95% interval (\+\.\d+ to \+\.\d+)", said_of.answer(cells.uncollapsed, None)[0].sentence)
+    assert alone and alone[0] not in rise.sentence
+    power = "Power, before any correction: .56 for an effect of .01, .8 for one of .021."
+    assert rise.sentence.endswith(f" {power} Without the collapsed runs: {alone[1]} ({alone[2]}).")
+    assert all("Without the collapsed runs: " in said.sentence and "Power" not in said.sentence for said in (gain, *others))
+    assert not any("Without" in said.sentence for said in said_of.answer(cells.uncollapsed, None))
+    loss = next(said for said in others if said.sentence.startswith("Direct transfer loses less"))
+    assert "10 languages" in loss.sentence or "10 targets" in loss.sentence
+
+
+def test_correlations_say_what_they_would_be_without_the_collapsed_runs(store: Store) -> None:
+    cells = cells_of(store, "ner")
+    assert "r without collapsed" not in explained.distance(cells)["figures"][0].table.frame.columns
+    struck = (pl.col("method") == "direct") & (pl.col("target") == "eus") & (pl.col("seed") == 0)
+    rows = cells.rows.with_columns(f1=pl.when(struck).then(0.01).otherwise("f1"), collapsed=struck)
+    broken = sections.Cells("name", rows, cells.perturbed, store)
+    shown = explained.distance(broken)["figures"][0].table.frame
+    sound = explained.distance(broken.uncollapsed)["figures"][0].table.frame
+    assert shown["r without collapsed"].to_list() == pytest.approx(sound["r"].to_list())
+    assert (shown["r"] - sound["r"]).abs().min() > 0.01
+
+
+def test_a_store_in_which_all_collapsed_has_verdicts(store: Store) -> None:
+    cells = cells_of(store, "ner")
+    rows = cells.rows.filter(status="done").with_columns(collapsed=pl.lit(True))
+    found = said_of.answer(sections.Cells("name", rows, cells.perturbed, store), None)
+    assert found[0].sentence.endswith("Without the collapsed runs it cannot be tested.")
+
+
+def test_the_page_says_what_p_values_are_corrected_for(page: Path) -> None:
+    for file in (page, page.with_suffix(".md")):
+        assert "Within one setting (dataset, model and form) p values are corrected" in file.read_text("utf-8")
+
+
+def test_the_students_interaction_is_of_their_own_means(store: Store) -> None:
+    cells = cells_of(store, "ner")
+    shown = explained.coefficients(cells)["figures"][0].table.frame.filter(pl.col("outcome").str.contains("students"))
+    students = cells.design.frame.filter(method="teacher-student")
+    less = [pl.col(name) - pl.col(name).mean() for name in ("syntactic", "log_volume")]
+    names = ["syntactic", "log_volume", "product"]
+    model = CrossedEffects().fit(students.with_columns(product=less[0] * less[1]), "f1", names)
+    assert shown["estimate"].to_list() == pytest.approx(model.coef_["estimate"].to_list())
+    assert max(shown["vif"]) < 1.1
 
 
 def test_the_page_needs_nothing_else(page: Path) -> None:

@@ -56,6 +56,21 @@ def test_it_covers_the_truth_and_seldom_alarms() -> None:
     assert np.mean(alarms) <= 0.1
 
 
+def test_questions_of_several_seeds_are_compared_though_their_shares_are_rounded() -> None:
+    rng = np.random.default_rng(4)
+
+    def questions(seeds: int) -> np.ndarray:
+        found = [2 * np.minimum(rng.integers(0, 8, 400), 5) / (rng.integers(5, 9, 400) + 5) for _ in range(seeds)]
+        return sum(np.column_stack([f1, 1 - f1, 1 - f1]) for f1 in found)
+
+    first, second = questions(3), questions(3)
+    assert (first[:, 0] + first[:, 2] != second[:, 0] + second[:, 2]).any()  # though all are 3
+    assert bootstrap(first, second, draws=100)["estimate"] == pytest.approx((second - first)[:, 0].mean() / 3)
+    second[7] += [0, 0, 1]
+    with pytest.raises(DataError, match="sentence 7 has 3 entities"):
+        bootstrap(first, second)
+
+
 def test_other_sentences_are_refused() -> None:
     table = np.array([[1, 0, 1], [0, 1, 2]])
     with pytest.raises(DataError, match="sentence 1 has 2 entities"):

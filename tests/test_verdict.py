@@ -36,11 +36,17 @@ def test_a_hypothesis_gets_its_verdict(numbers: tuple[float, ...], direction: in
     assert (SANDBOX in found.sentence) is False
 
 
-def test_cannot_tell_states_the_power() -> None:
-    found = verdict("It helps", 0.02, -0.01, 0.05, 0.2, **UP, power=0.31, detectable=0.044)
-    assert "finds an effect of .01 with probability .31, and finds one of .044 with probability .8" in found.sentence
+def test_every_verdict_states_the_power() -> None:
+    for numbers in ((0.02, -0.01, 0.05, 0.2), (0.03, 0.02, 0.04, 0.001), (0.001, -0.004, 0.006, 0.5)):
+        found = verdict("It helps", *numbers, **UP, power=0.31, detectable=0.044)
+        assert found.sentence.endswith(" Power, before any correction: .31 for an effect of .01, .8 for one of .044.")
     assert "power is not known" in verdict("It helps", 0.02, -0.01, 0.05, 0.2, **UP).sentence
-    assert "probability" not in verdict("It helps", 0.03, 0.02, 0.04, 0.001, **UP, power=0.9).sentence
+    assert "ower" not in verdict("It helps", 0.03, 0.02, 0.04, 0.001, **UP).sentence
+
+
+def test_the_sentence_says_what_the_interval_is_over() -> None:
+    found = verdict("It helps", 0.03, 0.02, 0.04, 0.001, **UP, over="7 targets, for the sources swa and hau alone")
+    assert "p = .001, 7 targets, for the sources swa and hau alone)." in found.sentence
 
 
 def test_three_languages_say_nothing_however_clear_they_look() -> None:
