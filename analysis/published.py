@@ -11,8 +11,8 @@ from pathlib import Path
 import polars as pl
 
 from analysis.features import with_typology
+from analysis.foreign import numeric, read_csv, with_codes
 from analysis.pairs import required
-from analysis.typology import canonical
 from engine.errors import DataError
 
 # What XLM-R was pretrained on (fairseq's examples/xlmr/README.md), in this project's codes.
@@ -54,9 +54,11 @@ def manafi(folder: Path) -> Table:
     Further columns: "model" (mbert, xlmr), "f1_p1" and "f1_p12" (F1 after their perturbations). "overlap": the share of the
     target's test entity tokens that occur in the source's training data with the same label.
     """
-    frame = _read(folder, "manafi2024_perturbation_ner.csv", ["src", "tgt", "model", "setting", "overlap_tgt_with_src", "f1"])
+    frame = _read(folder, "manafi2024_perturbation_ner.csv", ["src", "tgt", "model", "setting"], known=["overlap_tgt_with_src", "f1"])
     frame = frame.rename({"src": "source", "tgt": "target", "overlap_tgt_with_src": "overlap"})
     frame = frame.filter(pl.col("setting") == "transfer").with_columns(pl.col("model").replace({"bert": "mbert", "xlmroberta": "xlmr"}))
+    if missing := sorted({"mbert", "xlmr"} - set(frame["model"])):
+        raise DataError(f"{folder}: Manafi & Krishnaswamy's table has no transfer of {' and '.join(missing)}. It has both models' (bert, xlmroberta).")
     return Table(_canonical(frame), "f1", {"overlap": ("overlap",)})
 
 
@@ -68,7 +70,7 @@ def sumeval(folder: Path, task: str = "WikiANN") -> tuple[pl.DataFrame, pl.DataF
     sizes or one that occurs twice, a score without a configuration, and two models in one task.
     """
     configs = _read(folder, "sumeval2022_configs.csv", ["config", "task", "model", "pivots"]).filter(pl.col("task") == task)
-    scores = _read(folder, "sumeval2022_scores.csv", ["config", "target", "score"]).join(configs.select("config"), on="config")
+    scores = _read(folder, "sumeval2022_scores.csv", ["config", "target"], ["score"]).join(configs.select("config"), on="config")
     if configs.is_empty() or scores.is_empty():
         raise DataError(f"{folder} has no configurations with scores of the task {task!r}.")
     if configs["model"].n_unique() > 1:
@@ -91,7 +93,7 @@ def devries(folder: Path) -> Table:
     A language on itself is left out. Blocks: typology, genetic and geographic (`analysis.typology`), "words" (LDND, the
     distance of word lists, null where they have none), "script" and "pretraining" (whether XLM-R saw the language).
     """
-    frame = _read(folder, "devries2022_pos_transfer.csv", ["train_samples_seen", "source", "target", "model", "accuracy"])
+    frame = _read(folder, "devries2022_pos_transfer.csv", ["source", "target", "model"], known=["train_samples_seen", "accuracy"])
     frame = frame.filter(pl.col("train_samples_seen") == pl.col("train_samples_seen").max(), pl.col("source") != pl.col("target"))
     languages = _read(folder, "devries2022_udpos-langs.csv", ["language_id", "language", "script"])
     words = _read(folder, "devries2022_ldnd.csv", [""]).rename({"": "a"}).unpivot(index="a", variable_name="b", value_name="ldnd")
@@ -121,7 +123,7 @@ def langrank(folder: Path, task: str) -> Table:
     }, strict=False)  # fmt: skip
     theirs = list(dict.fromkeys(_LANGRANK.values()))
     required(frame, ["source", "target", *theirs])
-    frame = _canonical(frame).with_columns(pl.col("accuracy").cast(pl.Float64, strict=False).fill_nan(None))
+    frame = _canonical(numeric(frame, theirs)).with_columns(pl.col("accuracy").cast(pl.Float64, strict=False).fill_nan(None))
     frame = with_typology(frame.filter(pl.col("source") != pl.col("target"), pl.col("accuracy").is_not_null()))
     data, uriel = (tuple(name for name in theirs if name.startswith("uriel") == own) for own in (False, True))
     return Table(frame, "accuracy", {"data": data, "uriel": uriel, "typology": (*TYPOLOGY, "genetic", "geographic")})
@@ -132,28 +134,32 @@ def masakhaner2_ranks(folder: Path) -> Table:
 
     Targets are MASAKHANER2's; their own training data (rank 0) is left out.
     """
-    frame = _canonical(_read(folder, "masakhaner2_transfer_ranks.csv", ["source", "target", "rank"]))
+    frame = _canonical(_read(folder, "masakhaner2_transfer_ranks.csv", ["source", "target"], known=["rank"]))
     frame = frame.filter(pl.col("target").is_in(MASAKHANER2.split()), pl.col("source") != pl.col("target"))
     return Table(with_typology(frame), "rank", {"typology": (*TYPOLOGY, "genetic", "geographic")})
 
 
 def masakhaner2_runs(folder: Path) -> pl.DataFrame:
     """The in-language runs of MasakhaNER 2.0: language, model, run, f1, and `collapsed`: F1 below COLLAPSED."""
-    frame = _read(folder, "masakhaner2_in_language_seeds.csv", ["lang", "model", "run", "f1"]).rename({"lang": "language"})
+    frame = _read(folder, "masakhaner2_in_language_seeds.csv", ["lang", "model", "run"], known=["f1"]).rename({"lang": "language"})
     return _canonical(frame, ["language"]).with_columns(collapsed=pl.col("f1") < COLLAPSED)
 
 
-def _read(folder: Path, name: str, columns: Sequence[str]) -> pl.DataFrame:
+def _read(folder: Path, name: str, columns: Sequence[str] = (), numbers: Sequence[str] = (), known: Sequence[str] = ()) -> pl.DataFrame:
+    """The file, which has all these columns. `numbers` are float64, null where unknown; so are `known`, and never unknown."""
+    if not (folder / name).is_file():
+        raise DataError(f"{folder} has no {name}: --data is the folder with the published tables.")
+    frame = read_csv(folder / name)
     try:
-        frame = pl.read_csv(folder / name, infer_schema_length=None)
-    except FileNotFoundError:
-        raise DataError(f"{folder} has no {name}: --data is the folder with the published tables.") from None
-    except pl.exceptions.PolarsError as error:
-        raise DataError(f"{folder / name} is no table: {error}.") from error
-    required(frame, columns)
+        required(frame, [*columns, *numbers, *known])
+        frame = numeric(frame, [*numbers, *known])
+    except DataError as error:
+        raise DataError(f"{folder / name}: {error}") from None
+    for column in known:
+        if (missing := (frame[column].is_null() | frame[column].is_nan()).arg_true()).len():
+            raise DataError(f"{folder / name}: {len(missing)} rows have no {column} (the first: row {missing[0] + 1}). Leave them out.")
     return frame
 
 
 def _canonical(frame: pl.DataFrame, columns: Sequence[str] = ("source", "target")) -> pl.DataFrame:
-    codes = {code: canonical(code) for column in columns for code in frame[column].unique()}
-    return frame.with_columns(pl.col(columns).replace_strict(codes, return_dtype=pl.String))
+    return with_codes(frame, columns)[0]

@@ -94,6 +94,8 @@ def canonical(code: str) -> str:
     Raises StudyError for any other text, names and upper case included, with the code that was likely meant; and
     DataError where lang2vec is not installed.
     """
+    if not isinstance(code, str):
+        raise StudyError(f"{code!r} is no language code, which is a text: write ISO 639-3, ISO 639-1 or a glottocode.")
     if code.startswith("x-"):
         return language(code).code
     try:

@@ -105,11 +105,18 @@ def test_the_nearest_source_first_and_an_unknown_one_last() -> None:
     assert Nearest(("a", "b")).predict(frame).argsort().tolist() == [2, 0, 1]
 
 
-def test_json_has_a_value_by_name(tmp_path: Path, capsys) -> None:
+def small_manafi(folder: Path) -> pl.DataFrame:
+    """Five pairs and two models, F1 rising with overlap; written to the folder."""
     rows = [("en", code, model, "transfer", overlap, 0.4 + overlap + 0.05 * (number % 3))
             for model in ("bert", "xlmroberta") for number, (code, overlap) in enumerate(zip(["de", "fr", "es", "it", "nl"], [0.1, 0.2, 0.3, 0.35, 0.5], strict=True))]  # fmt: skip
     names = ["src", "tgt", "model", "setting", "overlap_tgt_with_src", "f1"]
-    pl.DataFrame(rows, names, orient="row").write_csv(tmp_path / "manafi2024_perturbation_ner.csv")
+    frame = pl.DataFrame(rows, names, orient="row")
+    frame.write_csv(folder / "manafi2024_perturbation_ner.csv")
+    return frame
+
+
+def test_json_has_a_value_by_name(tmp_path: Path, capsys) -> None:
+    small_manafi(tmp_path)
     assert main(["manafi", "--data", str(tmp_path), "--test", str(tmp_path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["mbert.n"] == 5
@@ -120,6 +127,43 @@ def test_json_has_a_value_by_name(tmp_path: Path, capsys) -> None:
 def test_an_empty_folder_is_refused(tmp_path: Path, capsys) -> None:
     assert main(["langrank", "--data", str(tmp_path)]) == 2
     assert "has no lin2019_pos.csv" in capsys.readouterr().err
+
+
+FIRST = pl.int_range(pl.len()) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda frame: frame.with_columns(f1=pl.when(FIRST).then(pl.lit("n/a")).otherwise(pl.col("f1").cast(pl.String))), "'f1' holds 'n/a' in row 4"),
+        (lambda frame: frame.with_columns(f1=pl.when(FIRST).then(float("nan")).otherwise("f1")), "1 rows have no f1 (the first: row 4)"),
+        (lambda frame: frame.with_columns(tgt=pl.when(FIRST).then(None).otherwise("tgt")), "1 rows have no target"),
+        (lambda frame: frame.filter(pl.col("model") == "bert"), "no transfer of xlmr"),
+        (lambda frame: frame.head(0), "no rows"),
+        (lambda frame: frame.drop("f1"), "no column 'f1'"),
+    ],
+)  # fmt: skip
+def test_a_published_table_that_was_damaged_is_refused_by_name(tmp_path: Path, capsys, change, said: str) -> None:
+    change(small_manafi(tmp_path)).write_csv(tmp_path / "manafi2024_perturbation_ner.csv")
+    assert main(["manafi", "--data", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and said in error
+
+
+@pytest.mark.parametrize(
+    ("rank", "said"), [(["1", "x"], "'rank' holds 'x' in row 2"), (["1", ""], "1 rows have no rank"), (["1", "2"], "no rank of English")]
+)
+def test_ranks_that_are_none_are_refused(tmp_path: Path, capsys, rank: list[str], said: str) -> None:
+    lines = ["source,target,rank", *(f"{source},hau,{value}" for source, value in zip(["swa", "yor"], rank, strict=True))]
+    (tmp_path / "masakhaner2_transfer_ranks.csv").write_text("\n".join(lines))
+    assert main(["masakhaner2", "--data", str(tmp_path)]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_runs_without_an_f1_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "masakhaner2_in_language_seeds.csv").write_text("lang,model,run,f1\nhau,xlmrlarge,1,0.8\nhau,xlmrlarge,2,nan\n")
+    with pytest.raises(DataError, match="1 rows have no f1"):
+        masakhaner2_runs(tmp_path)
 
 
 def test_a_configuration_without_sizes_is_refused(tmp_path: Path) -> None:

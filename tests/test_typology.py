@@ -69,6 +69,12 @@ def test_what_is_no_language_is_an_error(written):
         distances(["eng", written])
 
 
+@pytest.mark.parametrize("written", [None, 12])
+def test_what_is_no_text_is_no_code(written: object) -> None:
+    with pytest.raises(StudyError, match="is no language code"):
+        canonical(written)
+
+
 def test_every_code_of_the_published_tables_is_read(shared):
     columns = {
         "devries2022_udpos-langs": ["language_id"], "devries2022_pos_transfer": ["source", "target"],

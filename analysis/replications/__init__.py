@@ -10,6 +10,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline
 
 from analysis.regress import PARTS
+from engine.errors import DataError
 
 
 class Figure(NamedTuple):
@@ -25,8 +26,10 @@ def scored_on(
 ) -> pl.DataFrame:
     """Fit each model on all of `train` and predict `test`: a frame as `analysis.regress.held_out` returns, without intervals.
 
-    What a model chooses by cross-validation it chooses by folds of the training targets.
+    What a model chooses by cross-validation it chooses by folds of the training targets. Raises DataError where `test` is empty.
     """
+    if test.is_empty():
+        raise DataError("the folder given with --test has no row that can be scored.")
     groups = train["target"].to_numpy()
     splits = list(GroupKFold(min(PARTS, len(set(groups)))).split(groups, groups=groups))
     floats = pl.col(list(features)).cast(pl.Float64).fill_null(np.nan)

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from analysis.published import TYPOLOGY, Table, masakhaner2_ranks, masakhaner2_runs
 from analysis.regress import Always, Mean, held_out, pipelines, rankings
 from analysis.replications import Figure, scored_on
+from engine.errors import DataError
 
 DISTANCES = (*TYPOLOGY, "genetic", "geographic")
 
@@ -38,6 +39,8 @@ def replicate(data: Path, test: Path | None = None) -> list[Figure]:
     shown = data if test is None else test
     table = masakhaner2_ranks(shown)
     english = table.frame.filter(pl.col("source") == "eng")["rank"]
+    if english.is_empty():
+        raise DataError(f"{shown} has no rank of English (eng) as a source.")
     figures = [
         Figure("english.mean_rank", english.mean(), 16.8), Figure("english.sources", int(table.frame["source"].n_unique()) - 1, 41),
         Figure("english.times_first", int((english <= 1).sum()), 0),
