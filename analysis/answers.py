@@ -13,7 +13,8 @@ import polars as pl
 
 from analysis import contrast
 from analysis.design import DISTANCE, Assumptions
-from analysis.diversity import diversity
+from analysis.diversity import DISTANCE as APART
+from analysis.diversity import diversity, questions
 from analysis.robustness import native_and_transfer
 from analysis.sections import Cells
 from analysis.verdict import SANDBOX, Verdict, said_power, signed, verdict
@@ -23,6 +24,7 @@ SMALLEST = Assumptions().smallest
 UNIT = f"per standard deviation of {DISTANCE} distance"
 ALIGNMENT = "alignment_cka"  # the one of `engine.store.MEASURED` that the verdicts are about; the report's section shows all
 ALIGNED = "per standard deviation of CKA"
+SET_UNIT = f"per standard deviation of the sources' mean {APART} distance"
 
 Estimate = Mapping[str, Any]  # estimate, low, high, p; languages, how many it is over, or over, which in words
 CORRECTED = (
@@ -85,9 +87,10 @@ def hypotheses(cells: Cells) -> Iterator[Hypothesis]:
     if aligned and "teacher-student" in methods:
         claim = f"The gain over the teacher rises with the alignment of source and target ({score} {ALIGNED})"
         yield Hypothesis("the gain rises with alignment", claim, 1, lambda: _slope(cells.of("teacher-student"), "gain", ALIGNMENT))
-    if (cells.rows["n_sources"] > 1).any():
-        claim = f"Diverse sources help, at the same distance to the target ({score} per standard deviation of their mean distance)"
-        yield Hypothesis("diverse sources help", claim, 1, lambda: _diversity(cells))
+    several = cells.rows.filter(pl.col("n_sources") > 1)["sources"].list.join("+").n_unique() > 1
+    for name, method, outcome in questions(methods) if several else ():
+        claim = f"{name.capitalize()}, at the same distance to the target ({score} {SET_UNIT})"
+        yield Hypothesis(name, claim, 1, partial(_diversity, cells, method, outcome))
     for perturbation in sorted(set(cells.perturbed["perturbation"])) if {"direct", "in-language"} <= methods else ():
         claim = f"Direct transfer loses less than in-language training to the perturbation {perturbation} ({score} per share of entities edited)"
         yield Hypothesis(f"robust to {perturbation}", claim, 1, partial(native_and_transfer, cells, perturbation))
@@ -154,7 +157,8 @@ def _slope(frame: pl.DataFrame, outcome: str, column: str = DISTANCE) -> Estimat
     return contrast.degradation(known, outcome, "x", "method").row(0, named=True)
 
 
-def _diversity(cells: Cells) -> Estimate:
-    row = diversity(cells.of("direct").with_columns(pl.col("source").str.split("+").alias("sources"))).row(0, named=True)
+def _diversity(cells: Cells, method: str, outcome: str) -> Estimate:
+    frame = cells.of(method).with_columns(pl.col("source").str.split("+").alias("sources"))
+    row = diversity(frame, outcome).row(0, named=True)
     scale = row["per_sd"] / row["estimate"]
     return {"p": row["p"], "languages": row["languages"]} | {name: scale * row[name] for name in ("estimate", "low", "high")}

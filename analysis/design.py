@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from analysis.contrast import mean, slope
-from analysis.diversity import jackknife, source_sets, spread
+from analysis.diversity import jackknife, questions, source_sets, spread
 from analysis.jackknife import Jackknife
 from analysis.pairs import FEWEST, Pairs
 from engine.spec import Study
@@ -136,8 +136,7 @@ def _hypotheses(study: Study, assumed: Assumptions, rng: np.random.Generator) ->
     if students and len(volumes) > 1:
         of_rise = noise / (np.log10(volumes).std() * np.sqrt(len(volumes)))
         yield Hypothesis("rise with volume", "F1 per tenfold", pairs, assumed.rise, of_rise, of_means)
-    described = source_sets(*zip(*pairs, strict=True), DISTANCE)
-    near = described["to_target"]
+    near = source_sets(*zip(*pairs, strict=True), DISTANCE)["to_target"]
     placed = [pair for pair, known in zip(pairs, near.is_not_null(), strict=True) if known]
     x = near.drop_nulls().to_numpy()
     if len(placed) > 2 and x.std() > 0:
@@ -152,16 +151,18 @@ def _hypotheses(study: Study, assumed: Assumptions, rng: np.random.Generator) ->
             yield Hypothesis("F1 rises with alignment", "F1 per sd", pairs, assumed.f1, noise, test)
         if students:
             yield Hypothesis("the gain rises with alignment", "F1 per sd", pairs, assumed.gain, of_gain, test)
+    described = source_sets(*zip(*pairs, strict=True))
     several = described.select((pl.col("n_sources") > 1) & pl.col("log_determinant").is_not_null()).to_series()
     sets = [pair for pair, known in zip(pairs, several, strict=True) if known]
     if len(sets) > 2:
         coefficients = jackknife(described.filter(several), "mean_distance", *map(list, zip(*sets, strict=True)))
         per_sd = np.sqrt(len(sets) * (coefficients[0] @ coefficients[0]))  # as `analysis.diversity` has it
-        if np.isfinite(coefficients).all():
+        methods = [method for method in study.methods if method == "direct" or volumes]
+        for name, _, outcome in questions(methods) if np.isfinite(coefficients).all() else ():
+            varies = (assumed.f1, noise) if outcome == "f1" else (assumed.gain, of_gain)
             yield Hypothesis(
-                "diverse sources help", "F1 per sd", sets, assumed.f1, noise,
-                lambda outcomes: spread(coefficients @ outcomes / per_sd)[:2], crossed=False,
-            )  # fmt: skip
+                name, "F1 per sd", sets, *varies, lambda outcomes: spread(coefficients @ outcomes / per_sd)[:2], crossed=False
+            )
     if {"direct", "in-language"} <= set(study.methods):
         whole = [(("all",), target) for target in sorted({target for _, target in pairs})]
         test = _test(whole, mean)

@@ -1,6 +1,6 @@
 """Source sets: how far their languages lie apart, and what that does to transfer where the target is as near (Q1)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import polars as pl
@@ -9,12 +9,26 @@ from scipy.special import stdtr, stdtrit
 from analysis.pairs import required
 from analysis.typology import DISTANCES, matrices
 from engine.errors import DataError, did_you_mean
+from engine.source_sets import diversity as mean_distance
+from engine.spec import STUDENTS
 
+DISTANCE = "syntactic"  # by which studies make source sets, and so by which their diversity is judged
 MEASURES = ("mean_distance", "log_determinant")
 FLOOR = 0.01  # least eigenvalue: a set that holds a language twice has a determinant of 0
 
 
-def source_sets(sets: Sequence[Sequence[str]], targets: Sequence[str], distance: str = "featural") -> pl.DataFrame:
+def questions(methods: Collection[str]) -> list[tuple[str, str, str]]:
+    """What there is to ask of source sets where a study has these methods: the hypothesis, the method, the outcome.
+
+    Of direct transfer its score; of students, of a pooled teacher or of one for each source, the gain over their teacher too.
+    """
+    asked = [(method, outcome) for method in STUDENTS if method in methods for outcome in ("f1", "gain")]
+    said = {"f1": "score", "gain": "gain"}
+    direct = [("diverse sources raise the score of direct transfer", "direct", "f1")] if "direct" in methods else []
+    return direct + [(f"diverse sources raise the {said[outcome]} of {method}", method, outcome) for method, outcome in asked]
+
+
+def source_sets(sets: Sequence[Sequence[str]], targets: Sequence[str], distance: str = DISTANCE) -> pl.DataFrame:
     """Describe each source set beside its target; a row each, in order.
 
     Columns: n_sources; mean_distance, over the pairs of sources (0 for a single one); log_determinant, of the sources'
@@ -35,29 +49,25 @@ def source_sets(sets: Sequence[Sequence[str]], targets: Sequence[str], distance:
     for members, target in zip(map(tuple, sets), targets, strict=True):
         chosen = [place[code] for code in members]
         if members not in within:
-            within[members] = _within(values[np.ix_(chosen, chosen)])
+            apart = mean_distance(members, lambda a, b: values[place[a], place[b]])
+            spanned = np.nan if np.isnan(apart) else _log_determinant(values[np.ix_(chosen, chosen)])
+            within[members] = {"n_sources": len(members), "mean_distance": apart, "log_determinant": spanned}
         to = values[chosen, place[target]]
         rows.append(within[members] | {"to_target": to.mean(), "nearest": to.min()})
     return pl.DataFrame(rows).fill_nan(None)
 
 
-def _within(distances: np.ndarray) -> dict[str, float]:
-    """What describes a set without its target, from the distances among its members."""
-    apart = distances[np.triu_indices(len(distances), 1)]
-    values = np.linalg.eigvalsh(np.cos(np.pi / 2 * distances)) if not np.isnan(apart).any() else np.nan
-    return {
-        "n_sources": len(distances), "mean_distance": apart.mean() if len(apart) else 0.0,
-        "log_determinant": np.log(np.maximum(values, FLOOR)).sum(),
-    }  # fmt: skip
+def _log_determinant(distances: np.ndarray) -> float:
+    return float(np.log(np.maximum(np.linalg.eigvalsh(np.cos(np.pi / 2 * distances)), FLOOR)).sum())
 
 
 def diversity(
     frame: pl.DataFrame, outcome: str = "f1", sources: str = "sources", target: str = "target",
-    distance: str = "featural",
+    distance: str = DISTANCE,
 ) -> pl.DataFrame:  # fmt: skip
     """The partial effect of the sources' diversity on an outcome, a row for each of MEASURES.
 
-    The sources' mean distance to the target, the size of the set and the target are held fixed. Source sets share
+    The sources' mean distance to the target (linearly), the size of the set and the target are held fixed. Source sets share
     languages, so the interval is a jackknife by language (`jackknife`, `spread`). Rows with unknown distances are left
     out.
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from analysis import contrast, figures, regress
 from analysis.correlate import correlate
-from analysis.diversity import diversity
+from analysis.diversity import DISTANCE, diversity, questions
 from analysis.figures import Figure
 from analysis.importance import importance
 from analysis.mixed import CrossedEffects
@@ -144,18 +144,26 @@ def near_and_far(cells: Cells) -> dict[str, Any]:
 
 def source_sets(cells: Cells) -> dict[str, Any]:
     """What the diversity of the sources does, their distance to the target held fixed: `analysis.diversity`."""
-    frame = cells.of("direct").with_columns(pl.col("source").str.split("+").alias("sources"))
-    if not (frame["n_sources"] > 1).any():
+    if not (cells.rows["n_sources"] > 1).any():
         raise DataError("every source set is a single language. Name sets (eng+deu) among the sources to ask what diversity does.")
-    found = diversity(frame).with_columns(pl.col("measure").str.replace("_", " ").alias("name"))
-    drawn = found.select("name", "estimate", "low", "high")
-    figure = Figure(
-        [figures.forest("Diversity of the sources and direct transfer", drawn, f"{cells.score} per unit, 95% intervals")],
-        "Mean distance between the sources, and the log-determinant of their similarities; the sources' number and distance to "
-        f"the target are held fixed. {BY_LANGUAGE}",
-        Table(f"{cells.name}-diversity", f"Diversity of source sets and direct transfer ({cells.score})", found.drop("name")),
-    )
-    return {"figures": [figure]}
+    panels, tables, reasons = [], [], []
+    for name, method, outcome in questions(set(cells.rows["method"])):
+        try:
+            found = diversity(cells.of(method).with_columns(pl.col("source").str.split("+").alias("sources")), outcome)
+        except DataError as error:
+            reasons.append(f"{name}: {error}")
+            continue
+        what = cells.score if outcome == "f1" else "gain over the teacher"
+        tables.append(found.select(pl.lit(method).alias("method"), pl.lit(what).alias("outcome"), pl.all()))
+        drawn = found.select(pl.col("measure").str.replace("_", " ").alias("name"), "estimate", "low", "high")
+        panels.append(figures.forest(f"{method}: {what}", drawn, f"{cells.score} per unit, 95% intervals"))
+    if not panels:
+        raise DataError(" ".join(reasons))
+    caption = (
+        f"Mean {DISTANCE} distance between the sources, and the log-determinant of their similarities; the sources' number and mean "
+        f"distance to the target are held fixed. Students are those of the largest volume. {BY_LANGUAGE} {' '.join(reasons)}"
+    ).rstrip()
+    return {"figures": [Figure(panels, caption, Table(f"{cells.name}-diversity", "Diversity of source sets", pl.concat(tables)))]}
 
 
 def sentences(cells: Cells) -> dict[str, Any]:

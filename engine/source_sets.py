@@ -28,17 +28,19 @@ def leave_one_family_out(codes: Sequence[str]) -> dict[str, SourceSet]:
     return {out: tuple(code for code, family in families.items() if family != out) for out in sorted(set(families.values()))}
 
 
-def diversity(sources: SourceSet, distance: Distance) -> float:
+def diversity(sources: Sequence[str], distance: Distance) -> float:
     """The mean distance between two of the set's languages; 0 for a single one."""
     pairs = list(combinations(sources, 2))
     return sum(distance(a, b) for a, b in pairs) / len(pairs) if pairs else 0.0
 
 
 def by_diversity(sets: Sequence[SourceSet], targets: Sequence[str], distance: Distance, number: int) -> list[SourceSet]:
-    """So many of the sets, from the least to the most diverse, all about as far from the targets.
+    """So many of the sets, from the least to the most diverse, all about as far from the targets on average.
 
-    Kept is the third of the sets whose mean distance to the targets is nearest to the median, so that diversity varies while
-    this distance does not; of these, sets at even steps of rank. Raises StudyError where too few are left.
+    Kept is the third of the sets whose distance to the targets, the mean over all of them, is nearest to the median; of these,
+    sets at even steps of rank. This mean is held alone: among twelve sets the distance to some one target can still rise or
+    fall with diversity, and it is for the analysis to hold it (`analysis.diversity` does, linearly). Raises StudyError where
+    too few are left.
     """
     far = {one: sum(distance(source, target) for source in one for target in targets) / len(one) / len(targets) for one in sets}
     median = sorted(far.values())[len(far) // 2]

@@ -35,8 +35,12 @@ def test_the_axes_decide_which_hypotheses_there_are() -> None:
     assert {"robust to names", "robust to both"} < set(by_name(perturbed))
     assert "robust to names" not in by_name(perturbed.varied(methods=("direct", "teacher-student")))
     assert set(by_name(STUDY.varied(measures="alignment"))) - set(by_name(STUDY)) == {"F1 rises with alignment", "the gain rises with alignment"}
-    sets = STUDY.varied(sources=("deu+eng", "deu+hin", "eng+tur", "hin+tur", "deu+tur"))
-    assert "diverse sources help" in by_name(sets)
+    sets = STUDY.varied(sources=("deu+eng", "deu+hin", "eng+tur", "hin+tur", "deu+tur"), methods=("direct", "teacher-student", "multi-teacher"))
+    of_sets = {f"diverse sources raise the {what}" for what in (
+        "score of direct transfer", "score of teacher-student", "gain of teacher-student", "score of multi-teacher", "gain of multi-teacher",
+    )}  # fmt: skip
+    assert set(by_name(sets)) - set(by_name(STUDY)) == of_sets
+    assert set(by_name(sets.varied(methods="direct", volumes=0))) & of_sets == {"diverse sources raise the score of direct transfer"}
     assert power(STUDY.varied(methods="in-language", sources="eng", volumes=0)).is_empty()
     assert lines(STUDY.varied(methods="in-language", sources="eng", volumes=0)) == []
 
@@ -82,7 +86,7 @@ EVERYTHING = STUDY.varied(
 
 def test_without_an_effect_power_is_the_rate_of_false_alarms() -> None:
     rows = by_name(EVERYTHING, smallest=0.0)
-    assert len(rows) == 8
+    assert len(rows) == 10
     for name, row in rows.items():
         assert row["power"] <= 0.045, name  # of one side: half of .05, and what 400 tables can be off
 
@@ -92,7 +96,8 @@ def test_power_rises_with_the_effect_and_with_languages() -> None:
     many = by_name(EVERYTHING.varied(targets=LARGE))
     for name, row in few.items():
         assert small[name]["power"] <= row["power"] <= large[name]["power"] > small[name]["power"], name
-        assert many[name]["detectable"] < row["detectable"], name
+        fewer = 1.1 if name.startswith("diverse") else 1.0  # what sets are made of limits it, and that stays the same
+        assert many[name]["detectable"] < fewer * row["detectable"], name
 
 
 def test_the_detectable_robustness_is_found_four_times_in_five_by_the_report_s_own_test() -> None:

@@ -14,6 +14,7 @@ from analysis import answers as said_of
 from analysis import explained, report, sections
 from analysis.answers import hypotheses
 from analysis.design import power
+from analysis.diversity import diversity
 from analysis.mixed import CrossedEffects
 from analysis.tables import Table, latex
 from engine.spec import Study
@@ -64,7 +65,7 @@ def made(store: Store) -> report.StudyReport:
 def test_every_hypothesis_has_a_verdict_and_every_section_a_figure(page: Path) -> None:
     text = page.read_text("utf-8")
     answers = re.findall(r'<li class="([a-z-]+)"><strong>(.*?):</strong>', text)
-    assert len(answers) == 8
+    assert len(answers) == 10
     assert {kind for kind, _ in answers} <= {kind.replace(" ", "-") for kind in KINDS}
     assert ("supported", "Students score higher with more unlabeled text (span F1 per tenfold text)") in answers
     assert ("supported", "Direct transfer loses less than in-language training to the perturbation names (span F1 per share of entities edited)") in answers
@@ -195,6 +196,20 @@ def test_what_a_perturbation_costs_is_the_planted_cost(store: Store) -> None:
     for method, cost in synthetic_store.COST.items():
         assert costs[method] == pytest.approx(-cost, abs=0.03)
     assert costs["direct - in-language"] == pytest.approx(0.3, abs=0.04)
+
+
+def test_diversity_is_shown_of_students_too_by_the_distance_that_sets_are_made_by(store: Store) -> None:
+    cells = cells_of(store, "ner")
+    (figure,) = explained.source_sets(cells)["figures"]
+    rows = figure.table.frame
+    shown = [("direct", "span F1"), ("teacher-student", "span F1"), ("teacher-student", "gain over the teacher")]
+    assert rows.select("method", "outcome").unique(maintain_order=True).rows() == shown and len(figure.panels) == 3
+    for method, outcome in (("direct", "f1"), ("teacher-student", "gain")):
+        frame = cells.of(method).with_columns(pl.col("source").str.split("+").alias("sources"))
+        assert frame["volume"].unique().to_list() == [max(synthetic_store.VOLUMES) if outcome == "gain" else 0]
+        by_syntax, by_all = (diversity(frame, outcome, distance=distance)["estimate"][0] for distance in ("syntactic", "featural"))
+        what = "gain over the teacher" if outcome == "gain" else "span F1"
+        assert rows.filter(method=method, outcome=what)["estimate"][0] == pytest.approx(by_syntax) != pytest.approx(by_all)
 
 
 def test_measures_on_languages_are_regressed_on(store: Store) -> None:
