@@ -59,13 +59,17 @@ def test_the_readmes_study_is_one() -> None:
     assert len(compile_study(defined["local"], None).cells) == 2 + 1
 
 
-def test_the_command_of_the_first_real_study_plans(shared: Path, tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "first-real-study.md").read_text("utf-8")
-    command = re.search(r"^    (python -m engine\.study .*?[^\\])\n", page, re.MULTILINE | re.DOTALL)
+@pytest.mark.parametrize(("page", "cells"), [("first-real-study.md", 12), ("african.md", 12)])
+def test_the_command_of_a_real_study_plans(shared: Path, tmp_path: Path, page: str, cells: int) -> None:
+    text = (ROOT / "docs" / page).read_text("utf-8").replace("../shared", str(shared))
+    command = re.search(r"^    (python -m engine\.study .*?[^\\])\n", text, re.MULTILINE | re.DOTALL)
     assert command
-    _, *arguments = shlex.split(command[1].replace("\\\n", " ").replace("../shared", str(shared)))
+    _, *arguments = shlex.split(command[1].replace("\\\n", " "))
+    for code in re.findall(r"^    from dataclasses .*?^    \)\n", text, re.MULTILINE | re.DOTALL):
+        (tmp_path / "african.py").write_text(textwrap.dedent(code))
+        arguments[arguments.index("african.py")] = str(tmp_path / "african.py")
     run = subprocess.run(
-        [sys.executable, *arguments, "--plan", "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, *arguments, "--plan", "--out", str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
-    assert "12 cells: 0 done, 0 failed, 12 missing, 0 stale" in run.stdout
+    assert f"{cells} cells: 0 done, 0 failed, {cells} missing, 0 stale" in run.stdout
