@@ -19,8 +19,8 @@ from engine.store import Store
 FILE = Path(__file__).parents[1] / "studies" / "data_volume.py"
 NOTES = (
     (
-        "`python -m engine.study studies/data_volume.py --local`, from the start of the command to its end, pretraining of the tiny "
-        "model included, against `python -m benchmarks.naive` for each of its cells, as many at a time as there are cores: a "
+        "`python -m engine.study studies/data_volume.py --local --set perturbations=none`, from the start of the command to its end, "
+        "pretraining of the tiny model included, against `python -m benchmarks.naive` for each of its cells, as many at a time as there are cores: a "
         "teacher and a student from scratch, text-to-text over the whole vocabulary, labels and evaluation by generate(). The loop "
         "gets the pretrained model as a gift."
     ),
@@ -36,7 +36,8 @@ def run() -> Report:
     """Run both and put the cells' F1 side by side."""
     with TemporaryDirectory() as out:
         started = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "engine.study", str(FILE), "--local", "--out", out], check=True, stdout=subprocess.DEVNULL)
+        command = [sys.executable, "-m", "engine.study", str(FILE), "--local", "--set", "perturbations=none", "--out", out]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         ours = time.perf_counter() - started
         frame = engine.results(out).filter(pl.col("entity_type") == "ALL")
         base = next(Path(out, "artifacts").glob("pretrain-*"))

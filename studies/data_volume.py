@@ -3,9 +3,9 @@
 Hypothesis: the span F1 of a single-source student (Wu et al. 2020) rises with the logarithm of the number of
 unlabeled target sentences and then saturates; how much it gains over its teacher falls with the distance between
 source and target. The number of updates is the same at every volume, so that volume is not confounded with compute,
-and the volumes are nested, so that the curves are paired. At full scale each model also reads test text whose names, whose
-context, or both were replaced (Manafi & Krishnaswamy 2024): per share of entities edited, transferred models lose less than
-in-language ones, which know the names.
+and the volumes are nested, so that the curves are paired. Each model also reads test text whose names were replaced, at full scale
+also such whose context, or both were (Manafi & Krishnaswamy 2024): per share of entities edited, transferred models lose less than
+in-language ones, which know the names. Perturbed text costs evaluations and no training; --set perturbations=none leaves it out.
 
     python -m engine.study studies/data_volume.py --plan          full scale, on a cluster
     python -m engine.study studies/data_volume.py --local         the local form, on a laptop, with made languages
@@ -38,7 +38,7 @@ local = study.varied(
     sources="x-eng",
     targets=("x-nld", "x-rus", "x-tur"),
     volumes=(0, 100, 400, 1_600),
-    perturbations="none",
+    perturbations=("none", "names"),
     seeds=(0, 1, 2),
     pool="train",
     recipes=recipes.LOCAL,
