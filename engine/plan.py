@@ -113,7 +113,8 @@ def _units(to_run: list[Step], left: Iterable[CellWork], costs: Mapping[str, flo
         unit = step.artifact
         if step.kind == "evaluate":
             models = [need for role, need in step.needs if role.startswith("model")]
-            unit = step.artifact if len(models) > 1 else home.get(models[0]) or f"evaluate {models[0]}"
+            alone = len(models) > 1 or any(role.startswith("translated") for role, _ in step.needs)  # others need not wait for these
+            unit = step.artifact if alone else home.get(models[0]) or f"evaluate {models[0]}"
         home[step.artifact] = unit
         members.setdefault(unit, []).append(step)
     order = {name: number for number, name in enumerate(members)}

@@ -4,7 +4,8 @@
 measure languages.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
@@ -16,9 +17,9 @@ from engine.compiler.students import Students
 from engine.compiler.transfer import Transfer
 from engine.compiler.translations import Translations
 from engine.errors import StudyError
-from engine.graph import CellWork, Graph, Step, without_collection
+from engine.graph import CellWork, Graph, Step, roles, without_collection
 from engine.models.sizes import short_name
-from engine.spec import MIXTURES, STUDENTS, Cell, Perturbation, Study, protocol
+from engine.spec import MIXTURES, STUDENTS, Cell, Perturbation, Study, Taken, TextPerturbation, TranslatedText, protocol
 
 _BUT_VOLUME = attrgetter("dataset", "model", "form", "method", "sources", "target", "shots", "perturbation", "seed")
 
@@ -45,6 +46,10 @@ def compile_study(study: Study, data: str | None) -> Graph:
     for (dataset, model, *_), alike in groupby(cells, _BUT_VOLUME):
         compilers[dataset, model].add(list(alike))
     return graph
+
+
+# What is done to the test text for a model that read this text besides labeled one.
+_Perturbed = Callable[[tuple[Taken | TranslatedText, ...]], Perturbation | None]
 
 
 class _Made(NamedTuple):
@@ -74,30 +79,32 @@ class _Compiler:
         trained = tuple([self.transfer.trained(cell, sources) for sources in sets])
         on_sources = [self.transfer.evaluation(model, code) for model, codes in zip(trained, sets, strict=True) for code in codes]
         labeled = cell.sources if not cell.shots else (*cell.sources, cell.target)
-        perturbation = self.transfer.perturbation(cell.perturbation, labeled, cell.shots, cell.target, cell.seed)
+        perturbed = partial(self.transfer.perturbation, cell.perturbation, labeled, cell.shots, cell.target, cell.seed)
         scored_on_sources = tuple([step.artifact for step in on_sources])
         train_data = tuple([content(self.material.split(code, "train")) for code in labeled])
         test_data = content(self.material.split(cell.target, "test"))
         for cell in cells:
             if cell.method in STUDENTS:
-                made = self._distilled(cell, sets, trained, perturbation)
+                made = self._distilled(cell, sets, trained, perturbed)
             elif by_translation := protocol(cell.method)[0]:
-                made = self._translated(cell, by_translation, trained[0], perturbation)
+                made = self._translated(cell, by_translation, trained[0], perturbed)
             else:
-                made = self._transferred(cell, trained[0], perturbation)
+                made = self._transferred(cell, trained[0], perturbed)
             measures = tuple([(role, step.artifact) for role, step in (*measured, *made.measured)])
             self.graph.cells.append(CellWork(
                 cell, made.trained.artifact, made.scored.artifact, made.teacher and made.teacher.artifact, scored_on_sources,
                 train_data, made.pool_data, test_data, measures,
             ))  # fmt: skip
 
-    def _transferred(self, cell: Cell, model: Step, perturbation: Perturbation | None) -> _Made:
-        model = self.transfer.fewshot(model, cell) if cell.shots else model
-        return _Made(model, self.transfer.evaluation(model, cell.target, perturbation), None, self.transfer.adapted_data(cell))
+    def _transferred(self, cell: Cell, model: Step, perturbed: _Perturbed) -> _Made:
+        model, read = self.transfer.fewshot(model, cell) if cell.shots else model, self.transfer.adapted_data(cell)
+        pool_data = " ".join(content(taken.pool) for taken in read) or None
+        return _Made(model, self.transfer.evaluation(model, cell.target, perturbed(read)), None, pool_data)
 
     def _distilled(
-        self, cell: Cell, sets: tuple[tuple[str, ...], ...], teachers: tuple[Step, ...], perturbation: Perturbation | None
+        self, cell: Cell, sets: tuple[tuple[str, ...], ...], teachers: tuple[Step, ...], perturbed: _Perturbed
     ) -> _Made:
+        perturbation = perturbed((Taken(self.material.students_pool(cell.target), cell.volume),))
         similarity = self.students.similarity(cell)
         on_teacher = self.students.teachers_evaluation(cell, teachers, similarity, perturbation)
         labels = self.students.labels(teachers, sets, cell.target, cell.seed)
@@ -105,9 +112,13 @@ class _Compiler:
         measured = self.measures.of_teachers(cell, labels, student.recipe.labels)
         return _Made(student, self.transfer.evaluation(student, cell.target, perturbation), on_teacher, pool_data, measured)
 
-    def _translated(self, cell: Cell, by_translation: str, teacher: Step, perturbation: Perturbation | None) -> _Made:
-        on_teacher = self.transfer.evaluation(teacher, cell.target, perturbation)
-        if by_translation == "translate-test":
+    def _translated(self, cell: Cell, by_translation: str, teacher: Step, perturbed: _Perturbed) -> _Made:
+        if by_translation == "translate-test":  # never perturbed
+            on_teacher = self.transfer.evaluation(teacher, cell.target)
             return _Made(teacher, self.translations.scored_test(cell, teacher), on_teacher, None)
         student, corpora = self.translations.student(cell, teacher)
-        return _Made(student, self.transfer.evaluation(student, cell.target, perturbation), on_teacher, corpora)
+        texts = self.translations.train_texts(cell)
+        perturbation = perturbed((TranslatedText(tuple([text.fingerprint for text in texts]), cell.volume),))
+        read = roles("translated", texts) if isinstance(perturbation, TextPerturbation) and perturbation.read else ()
+        on_student, on_teacher = (self.transfer.evaluation(model, cell.target, perturbation, read) for model in (student, teacher))
+        return _Made(student, on_student, on_teacher, corpora)

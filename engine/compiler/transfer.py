@@ -2,10 +2,21 @@
 
 from functools import cache
 
-from engine.compiler.material import Material, content
+from engine.compiler.material import Material
 from engine.errors import DataError
-from engine.graph import Base, Step, base_of, roles
-from engine.spec import ADAPTED, Cell, EvaluateRecipe, FewshotRecipe, FinetuneRecipe, Perturbation, PretrainRecipe
+from engine.graph import Base, Needs, Step, base_of, roles
+from engine.spec import (
+    ADAPTED,
+    Cell,
+    EvaluateRecipe,
+    FewshotRecipe,
+    FinetuneRecipe,
+    Perturbation,
+    PretrainRecipe,
+    Taken,
+    TextPerturbation,
+    TranslatedText,
+)
 
 
 class Transfer:
@@ -20,7 +31,6 @@ class Transfer:
         """The step that trains on the labeled text of a source set, for the cell's form and seed."""
         base = self._adapted(cell.method, cell.sources, cell.target, cell.seed) if cell.method in ADAPTED else None
         return self._trained(cell.form, sources, cell.seed, base)
-
 
     def _trained(self, form: str, sources: tuple[str, ...], seed: int, base: Base | None = None) -> Step:
         base, needs = base or self.material.base()
@@ -37,12 +47,12 @@ class Transfer:
         step = self.material.step(PretrainRecipe(base, data, training, seed), f"{self.material.name}-{'+'.join(codes)}-s{seed}", needs)
         return step.fingerprint, (("base", step.artifact),)
 
-    def adapted_data(self, cell: Cell) -> str | None:
-        """What stands for the unlabeled text of the cell's continued pretraining; None where there is none."""
+    def adapted_data(self, cell: Cell) -> tuple[Taken, ...]:
+        """The unlabeled text of the cell's continued pretraining."""
         if cell.method not in ADAPTED:
-            return None
-        codes = _adapted_to(cell.method, cell.sources, cell.target)
-        return " ".join(content(self.material.pool(code, self.study.pool, 0)) for code in codes)
+            return ()
+        codes, training = _adapted_to(cell.method, cell.sources, cell.target), self.material.training("adapt", cell.method)
+        return tuple(Taken(self.material.pool(code, self.study.pool, 0), training.sentences) for code in codes)
 
     def fewshot(self, model: Step, cell: Cell) -> Step:
         """The step that goes on with labeled sentences of the target."""
@@ -58,23 +68,24 @@ class Transfer:
         return self.material.step(recipe, f"{model.about}-{cell.target}-{cell.shots}", needs)
 
     def perturbation(
-        self, kind: str, labeled: tuple[str, ...], shots: int, target: str, seed: int
+        self, kind: str, labeled: tuple[str, ...], shots: int, target: str, seed: int, read: tuple[Taken | TranslatedText, ...]
     ) -> Perturbation | None:
-        """What is done to the target's test text for a model of these languages' labels."""
+        """What is done to the target's test text for a model of these languages' labels that has `read` other text too."""
         code = kind.partition(":")[2]
         if kind in ("none", "mask", "random"):
-            return None if kind == "none" else Perturbation(kind, (), 0, (), seed)
+            return {"mask": Perturbation(kind, (), 0, (), seed), "random": TextPerturbation(kind, (), 0, (), seed, ())}.get(kind)
         if code:
             return Perturbation(kind, (), 0, (self.material.split(code, "train"),), seed)
-        # Names and words of dev are new to every method; those of train are not to in-language training and to students.
+        # Nothing is trained on dev: of its names and words those are new that do not stand in what the model read.
         train = tuple(self.material.split(source, "train") for source in labeled)
-        return Perturbation(kind, train, shots, (self.material.split(target, "dev"),), seed)
+        parts = (kind, train, shots, (self.material.split(target, "dev"),), seed)
+        return Perturbation(*parts) if kind == "names" and not read else TextPerturbation(*parts, read)
 
-    def evaluation(self, model: Step, language: str, perturbation: Perturbation | None = None) -> Step:
-        """The evaluation of a model on the language's test split."""
+    def evaluation(self, model: Step, language: str, perturbation: Perturbation | None = None, read: Needs = ()) -> Step:
+        """The evaluation of a model on the language's test split. `read`: what the perturbation needs."""
         (base, base_needs), training, test = base_of(model), self.recipe.finetune, self.material.split(language, "test")
         recipe = EvaluateRecipe(base, (model.fingerprint,), None, 0, test, perturbation, training.max_tokens, training.precision)
-        needs = (*roles("model", [model]), *base_needs)
+        needs = (*roles("model", [model]), *base_needs, *read)
         return self.material.step(recipe, f"{model.kind}-{model.about}-on-{language}", needs)
 
 

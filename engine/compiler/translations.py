@@ -52,6 +52,10 @@ class Translations:
         corpora = [f"{source}-{cell.target} {self._fixed(source, cell.target, 'train').version}" for source in cell.sources]
         return self.material.step(recipe, about, needs), " ".join(corpora) if self.corpus else None
 
+    def train_texts(self, cell: Cell) -> tuple[Step, ...]:
+        """The steps whose translations the cell's student reads."""
+        return tuple([self._translation(source, cell.target, "train") for source in cell.sources])
+
     def scored_test(self, cell: Cell, teacher: Step) -> Step:
         """The step that scores the target's test text, labeled through its translation into the source language."""
         (source,) = cell.sources

@@ -172,6 +172,32 @@ class Perturbation(Part):
     seed: int
 
 
+@dataclass(frozen=True)
+class Taken(Part):
+    """The first `volume` sentences of a pool, or all that it has."""
+
+    pool: Split
+    volume: int
+
+
+@dataclass(frozen=True)
+class TranslatedText(Part):
+    """The first `volume` of what some translate steps, known by their fingerprints, have written."""
+
+    steps: tuple[str, ...]
+    volume: int
+
+
+@dataclass(frozen=True)
+class TextPerturbation(Perturbation):
+    """A perturbation that goes by words and letters as Unicode has them, or for a model that read more than labeled text.
+
+    `read`: that text. A class of its own, so that the steps of the other perturbations are the same as ever.
+    """
+
+    read: tuple[Taken | TranslatedText, ...]
+
+
 @record()
 class EvaluateRecipe:
     """A tagger, trained from `base`, and a labeled split -> counts per entity type and per sentence.

@@ -7,18 +7,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.data.corpora import read_split
+from engine.data.corpora import read_pool, read_split
 from engine.data.perturb import perturb
 from engine.data.sampling import subset
+from engine.data.sentences import Sentence
 from engine.models.predict import probabilities, write
 from engine.models.saved import load_tagger
 from engine.models.similarity import mixture
 from engine.models.text2text import Text2Text
-from engine.spec import EvaluateRecipe, Site, Split
+from engine.spec import EvaluateRecipe, Site, Split, Taken, TextPerturbation, TranslatedText
 from engine.steps.base import start
 from engine.steps.figures import of_cut
 from engine.steps.similarity import teacher_weights
 from engine.steps.tasks import TASKS, read
+from engine.steps.translate import read_translations
 from engine.train.loop import Backend
 
 COUNTS = "counts.parquet"
@@ -29,7 +31,7 @@ def run(
     recipe: EvaluateRecipe, inputs: Mapping[str, Path], out: Path, site: Site, backend: Backend
 ) -> dict[str, Any]:
     """Write counts.parquet (one row a type and ALL) and sentences.parquet (for a paired bootstrap without a rerun)."""
-    examples, exposure = _test(recipe, site)
+    examples, exposure = _test(recipe, inputs, site)
     answers, cut = _answers(recipe, examples, inputs, site, backend)
     return write_scores(examples, answers, recipe.data, out) | {"exposure": exposure} | cut
 
@@ -58,7 +60,7 @@ def _answers(
     return TASKS[recipe.data.task].decoded(mean, tagger.tags), cut
 
 
-def _test(recipe: EvaluateRecipe, site: Site) -> tuple[list[Any], float | None]:
+def _test(recipe: EvaluateRecipe, inputs: Mapping[str, Path], site: Site) -> tuple[list[Any], float | None]:
     """The test sentences, and the share of their entities that a perturbation edited."""
     sentences, perturbation = read(recipe.data, site.data), recipe.perturbation
     if perturbation is None:
@@ -69,4 +71,14 @@ def _test(recipe: EvaluateRecipe, site: Site) -> tuple[list[Any], float | None]:
         if perturbation.shots and split.language == recipe.data.language:
             labeled = subset(labeled, perturbation.shots, perturbation.seed)
         train += labeled
+    for part in perturbation.read if isinstance(perturbation, TextPerturbation) else ():
+        text = _text(part, inputs, site)
+        train += subset(text, min(part.volume, len(text)), perturbation.seed)
     return perturb(perturbation.kind, sentences, train, other, perturbation.seed)
+
+
+def _text(part: Taken | TranslatedText, inputs: Mapping[str, Path], site: Site) -> list[Sentence]:
+    """All the text of which a model read a part, without tags."""
+    if isinstance(part, Taken):
+        return read_pool(part.pool, site.data)
+    return [Sentence(pair.translation) for i in range(len(part.steps)) for pair in read_translations(inputs[f"translated {i}"])]
