@@ -206,7 +206,8 @@ def prediction(cells: Cells) -> dict[str, Any]:
     figure = Figure(
         [figures.predicted("Ridge on distances", ridge, note)],
         f"Each target's {cells.score} predicted by a ridge regression on the distances, fitted without that target. {note} Below, the same "
-        "for baselines that know no distance.",
+        "for baselines that know no distance. One target at a time is left out: its kin stay, and so do its rows as a source. No other "
+        "measure than distances is used (“Measures on languages” has those), and no size of data: direct transfer sees no target text.",
         Table(f"{cells.name}-held-out", "Predictions of held-out targets", ridge.drop("model", "fold", "row", "score")),
     )
     shown = scores.select(

@@ -46,9 +46,13 @@ class Design:
 
     def with_products(self, pairs: Sequence[tuple[str, str]]) -> "Design":
         """Add products of two covariates as covariates, "a:b", of each less its mean: an interaction beside its main effects."""
-        products = [((pl.col(a) - pl.col(a).mean()) * (pl.col(b) - pl.col(b).mean())).alias(f"{a}:{b}") for a, b in pairs]
         names = tuple(f"{a}:{b}" for a, b in pairs)
-        return replace(self, frame=self.frame.with_columns(products), covariates=self.covariates + names)
+        return replace(self, frame=self.frame.with_columns(products(pairs)), covariates=self.covariates + names)
+
+
+def products(pairs: Sequence[tuple[str, str]]) -> list[pl.Expr]:
+    """Of each two columns the product "a:b", of each less its mean over the rows."""
+    return [((pl.col(a) - pl.col(a).mean()) * (pl.col(b) - pl.col(b).mean())).alias(f"{a}:{b}") for a, b in pairs]
 
 
 def design(
@@ -61,6 +65,10 @@ def design(
     runs are ceilings only, not rows. Covariates: `with_typology`'s, "log_volume" and "log_shots" (log10 of 1 + n),
     "n_sources", "source_f1", "log_<name>" for each of `sizes`, those measures on languages (`engine.store.MEASURED`) that the study
     asked for, and `measures`: numeric columns that the caller joined to the table. With `collapsed=False` collapsed runs count nowhere.
+
+    `sizes`: columns that count sentences. The results table has none of its own but volume and shots: how many labeled sentences a
+    source has is a property of its training split, of which a row keeps the hash alone, so a report regresses on none. Who knows
+    the sizes joins them to the table and names them here.
 
     Raises DataError for a column that is not there, duplicated cells, and a table without a finished cell of transfer;
     StudyError for an unknown language code.

@@ -1,7 +1,8 @@
 """Anybody's table of transfer results: `python -m analysis.fit FILE.csv --outcome COL --source COL --target COL`.
 
-Correlations, a mixed model, predictions for held-out languages and, of blocks that are named, the importance. Here the table
-is read, checked and taken apart by group; the statistics are `analysis.correlate`'s, `mixed`'s, `regress`'s and `importance`'s.
+Correlations, a mixed model, predictions for held-out languages and, of blocks that are named, the importance. `analysis.foreign`
+reads and checks the table; here it is taken apart by group. The statistics are `analysis.correlate`'s, `mixed`'s, `regress`'s and
+`importance`'s.
 """
 
 import argparse
@@ -17,16 +18,16 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.correlate import correlate
-from analysis.features import with_typology
-from analysis.foreign import no_number, numeric, read_csv, with_codes
+from analysis.features import products
+from analysis.folds import BY
+from analysis.foreign import TYPOLOGY, numeric, read
 from analysis.importance import importance
 from analysis.mixed import CrossedEffects
 from analysis.pairs import FEWEST, Pairs, required
 from analysis.regress import baselines, check_predictors, held_out, pipelines, scores
-from analysis.typology import DISTANCES, distances
-from engine.errors import DataError, SprachbundError
+from analysis.typology import distances
+from engine.errors import DataError, SprachbundError, did_you_mean
 
-TYPOLOGY = tuple(name for name in DISTANCES if name != "featural")  # the union of three others
 KNOWN = 0.8  # of the rows: the mixed model leaves out a row in which a feature is unknown, so it gets no feature known in fewer
 LARGE = 2_000  # rows: below, starting further processes takes longer than they save
 FEWEST_DRAWS = 100
@@ -54,7 +55,10 @@ def _found(options: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]
     if options.draws < FEWEST_DRAWS:
         raise DataError(f"--draws {options.draws}: at least {FEWEST_DRAWS} are needed, for a 95% interval leaves out but one in 20.")
     blocks = _blocks(options.block)
+    products_of = [_factors(text) for text in options.interaction]
     frame, features, notes = read(options)
+    for name in (name for pair in products_of for name in pair if name not in features):
+        raise DataError(f"--interaction: {name!r} is no feature here.{did_you_mean(name, features)} There are: {', '.join(features)}.")
     asked = list(dict.fromkeys(name for names in blocks.values() for name in names))
     required(frame, asked)
     if options.outcome in asked:
@@ -65,7 +69,7 @@ def _found(options: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]
     for key, part in parts.items():
         group = {"group": dict(zip(options.groups, map(str, key), strict=True))}
         try:
-            found.append(group | analyse(part, features, blocks, options))
+            found.append(group | analyse(part, features, blocks, products_of, options))
         except DataError as error:
             found.append(group | {"refused": str(error)})
             refused.append("".join(f"{column} {value}: " for column, value in group["group"].items()) + str(error))
@@ -74,87 +78,26 @@ def _found(options: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]
     return found, notes
 
 
-def read(options: argparse.Namespace) -> tuple[pl.DataFrame, list[str], list[str]]:
-    """The table's rows of transfer, "source" and "target" as text and typology joined; its features; what there is to say of them.
-
-    Features are the columns of `--features`, or else all columns of numbers without another role. Raises DataError for a file that
-    is no table, columns that are missing or no numbers, and features that cannot be; StudyError for an unknown language code.
-    """
-    frame = read_csv(options.file)
-    roles = [options.source, options.target, options.outcome, *options.groups, *(options.features or [])]
-    required(frame, roles)
-    if several := sorted({name for name in roles if roles.count(name) > 1}):
-        raise DataError(f"a column has one role, and these have several: {', '.join(several)}.")
-    frame = numeric(frame, [options.outcome, *(options.features or [])])
-    for role in (options.source, options.target, *options.groups):
-        if frame[role].null_count():
-            raise DataError(f"{frame[role].null_count()} rows have no {role}: every row names its languages and its group.")
-    notes = []
-    for name in sorted({"source", "target"} & set(frame.columns) - {options.source, options.target}):
-        if name in roles:
-            raise DataError(f"the column {name!r} is not this table's --{name}, and has another role: rename it.")
-        notes.append(f"the column {name!r} is left out: --{name} is {getattr(options, name)!r}")
-        frame = frame.drop(name)
-    frame = frame.rename({options.source: "source", options.target: "target"}).with_columns(pl.col("source", "target").cast(pl.String))
-    features, said = _features(frame, options, {"source", "target", *roles})
-    frame, of_rows = _transfer(numeric(frame, features), options)
-    return (frame, features, notes + said + of_rows) if options.no_typology else (_joined(frame), [*features, *TYPOLOGY], notes + said + of_rows)
-
-
-def _features(frame: pl.DataFrame, options: argparse.Namespace, roles: set[str]) -> tuple[list[str], list[str]]:
-    """The table's own features, and what there is to say of them."""
-    if options.features:
-        return list(options.features), []
-    others = [name for name in frame.columns if name not in roles]
-    found = {name: no_number(frame[name]) for name in others}
-    numbers = [name for name in others if found[name] is None]
-    if not numbers and options.no_typology:
-        raise DataError("there is no feature: no column of numbers is left, and --no-typology leaves out the distances.")
-    notes = [f"features, for they are numeric: {', '.join(numbers)} (choose with --features)"] if numbers else []
-    almost = [name for name in others if found[name] and frame[name].cast(pl.Float64, strict=False).count()]
-    return numbers, notes + [f"{name} is no feature: row {found[name][0]} holds {found[name][1]!r}, which is no number" for name in almost]
-
-
-def _transfer(frame: pl.DataFrame, options: argparse.Namespace) -> tuple[pl.DataFrame, list[str]]:
-    """The rows whose source is not just the target, languages written as `with_codes` does if codes are read; what was changed."""
-    notes = []
-    if not options.no_typology:
-        frame, renamed = with_codes(frame)
-        if renamed:
-            notes.append(f"languages were written in several ways, or in others than here: {', '.join(f'{a} is {b}' for a, b in renamed.items())}")
-    own = frame["source"] == frame["target"]
-    among = (frame["source"].str.split("+").list.contains(frame["target"]) & ~own).sum()
-    if own.any():
-        notes.append(f"{own.sum()} rows are left out, for their source is their target: that is no transfer")
-    if among:
-        notes.append(f"{among} rows have their target among several sources: they are counted as transfer")
-    if own.all():
-        raise DataError("the source is the target in all rows: there is no transfer to explain.")
-    return frame.filter(~own), notes
-
-
-def _joined(frame: pl.DataFrame) -> pl.DataFrame:
-    try:
-        return with_typology(frame)
-    except DataError as error:
-        raise DataError(f"{error} Or leave typology out with --no-typology.") from None
-
-
 def analyse(
-    frame: pl.DataFrame, features: Sequence[str], blocks: Mapping[str, tuple[str, ...]], options: argparse.Namespace
-) -> dict[str, Any]:
+    frame: pl.DataFrame, features: Sequence[str], blocks: Mapping[str, tuple[str, ...]], interactions: Sequence[tuple[str, str]],
+    options: argparse.Namespace,
+) -> dict[str, Any]:  # fmt: skip
     """All statistics of one group's rows, by name; where one is refused, why. Raises DataError where none can be made."""
     varying = [column for column in features if frame[column].cast(pl.Float64).fill_nan(None).drop_nulls().n_unique() > 1]
     pairs = Pairs.of(frame, options.outcome, varying)
     own = [column for column in varying if column not in TYPOLOGY or options.no_typology]
-    check_predictors(len(own), pairs.units)
+    crossed = [pair for pair in interactions if set(pair) <= set(varying)]
+    check_predictors(len(own) + len(crossed), pairs.units)
     notes = [f"{column} says nothing here: it has one value or none" for column in features if column not in varying]
     correlations = correlate(frame, options.outcome, varying, draws=options.draws, random_state=options.seed)
     doubtful = correlations.filter(pl.col("r").abs() >= SUSPICIOUS, pl.col("feature").is_in(own))["feature"].unique().sort()
     notes += [f"{column} all but equals the outcome: is it a feature? (leave it out with --features)" for column in doubtful]
-    chosen = varying if len(varying) < pairs.units else own
+    chosen = varying if len(varying) + len(crossed) < pairs.units else own
     if chosen is not varying:
         notes.append(f"{len(varying)} features are too many for {pairs.units} languages: the models do without typology")
+        crossed = [pair for pair in crossed if set(pair) <= set(own)]
+    notes += [f"{a}:{b} is left out, for one of the two is" for a, b in interactions if (a, b) not in crossed]
+    frame, chosen = frame.with_columns(products(crossed)), [*chosen, *(f"{a}:{b}" for a, b in crossed)]
     return {
         "rows": len(frame), "languages": pairs.units, "notes": notes, "correlations": correlations.to_dicts(),
         "mixed": _or_why(lambda: _mixed(frame, options.outcome, chosen)),
@@ -177,18 +120,16 @@ def _mixed(frame: pl.DataFrame, outcome: str, features: Sequence[str]) -> dict[s
 
 
 def _held_out(frame: pl.DataFrame, features: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
-    """Targets are held out; sources where there are too few targets."""
-    by, other = ("target", "source") if frame["target"].n_unique() >= FEWEST else ("source", "target")
-    near = None
-    codes = frame[by].unique().sort()
-    if not options.no_typology and not codes.str.contains("+", literal=True).any():
-        near = distances(codes.to_list()).with_columns(distance=pl.mean_horizontal(*TYPOLOGY))
+    """Targets are held out if the command does not say what; sources where there are too few targets."""
+    by = options.hold_out or ("target" if frame["target"].n_unique() >= FEWEST else "source")
     english = next((code for code in ("eng", "en") if code in frame["source"].unique()), None)
-    models = pipelines(features, options.seed) | baselines(english=english)
-    if near is not None and by == "target":
-        models |= {"nearest language": baselines(distances=near)["nearest language"]}
+    size, overlap = (name if name in features else None for name in (options.size, options.overlap))
+    near = None
+    if by != "source" and not options.no_typology:
+        near = distances(frame["target"].unique().sort().to_list()).with_columns(distance=pl.mean_horizontal(*TYPOLOGY))
+    models = pipelines(features, options.seed) | baselines(size=size, overlap=overlap, distances=near, english=english)
     predictions = held_out(frame, options.outcome, features, by, models, random_state=options.seed, n_jobs=-1 if len(frame) > LARGE else None)
-    return {"by": by, "known": other, "scores": scores(predictions).to_dicts()}
+    return {"by": by, "known": "target" if by == "source" else "source", "scores": scores(predictions).to_dicts()}
 
 
 def _or_why(statistic: Any) -> Any:
@@ -207,6 +148,13 @@ def _blocks(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
             raise DataError(f"--block {text!r}: write NAME=COLUMN,COLUMN.")
         blocks[name] = tuple(columns.split(","))
     return blocks
+
+
+def _factors(text: str) -> tuple[str, str]:
+    a, found, b = text.partition(":")
+    if not (found and a and b):
+        raise DataError(f"--interaction {text!r}: write COLUMN:COLUMN.")
+    return a, b
 
 
 def _plain(value: Any) -> Any:
@@ -264,6 +212,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--groups", nargs="+", default=[], metavar="COL", help="columns whose values are analyzed apart: model, task; a group that is refused is named, and the exit code is 1")
     parser.add_argument("--features", nargs="+", metavar="COL", help="numeric columns; all that have no other role if not given")
     parser.add_argument("--block", action="append", default=[], metavar="NAME=COL,COL", help="features whose importance is asked for together")
+    parser.add_argument("--interaction", action="append", default=[], metavar="COL:COL", help="two features whose product the models get, too")
+    parser.add_argument("--size", metavar="COL", help="the feature, log sizes say, of the baseline 'size only' of the predictions")
+    parser.add_argument("--overlap", metavar="COL", help="the feature of the baseline 'overlap only'")
+    parser.add_argument("--hold-out", choices=BY, help="what predictions are for: a new target (if not given), source, language, family of targets")
     parser.add_argument("--no-typology", action="store_true", help="do not read the codes (en and eng are two languages then), and join no distances")
     parser.add_argument("--draws", type=int, default=10_000, help="of the bootstrap and the permutation test (10,000)")
     parser.add_argument("--seed", type=int, default=0, help="of all that is drawn")

@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis.fit import _options, main, read
+from analysis.fit import _options, main
+from analysis.foreign import read
 
 LANGUAGES = ["eng", "deu", "nld", "swe", "fra", "spa", "rus", "hin"]
 ROLES = ["--outcome", "f1", "--source", "source", "--target", "target"]
@@ -111,6 +112,20 @@ def test_a_language_on_itself_is_no_transfer(saved, capsys) -> None:
     assert "no transfer to explain" in refused(capsys, saved(own), *ROLES, *QUICK)
 
 
+def test_interactions_baselines_and_families_held_out(saved, capsys) -> None:
+    frame, rng = table(languages=8), np.random.default_rng(1)
+    frame = frame.with_columns(size=pl.Series(rng.normal(size=len(frame))), family=pl.col("target").replace_strict(dict(zip(LANGUAGES, "aabbccdd", strict=True))))
+    crossed = (pl.col("distance") - pl.col("distance").mean()) * (pl.col("size") - pl.col("size").mean())
+    options = ["--interaction", "distance:size", "--size", "size", "--overlap", "distance", "--hold-out", "family"]
+    found = run(capsys, saved(frame.with_columns(f1=pl.col("f1") + 0.4 * crossed)), *ROLES, *QUICK, *options)["analyses"][0]
+    product = next(row for row in found["mixed"]["coefficients"] if row["feature"] == "distance:size")
+    assert 0.3 < product["low"] < 0.4 < product["high"] < 0.5
+    held = found["held_out"]
+    assert held["by"] == "family" and {row["languages"] for row in held["scores"]} == {4}
+    assert {"size only", "overlap only"} <= {row["model"] for row in held["scores"]}
+    assert {row["feature"] for row in found["correlations"]} == {"distance", "size"}
+
+
 def test_a_column_with_a_value_that_is_no_number_is_named_or_refused(saved, capsys) -> None:
     frame = table().with_columns(other=pl.when(pl.int_range(pl.len()) == 3).then(pl.lit("NA")).otherwise(pl.col("distance").round(2).cast(pl.String)))
     assert "other is no feature: row 4 holds 'NA'" in notes_of(saved(frame), *ROLES, *QUICK)
@@ -143,6 +158,9 @@ def test_semicolons_and_tabs_separate_too(tmp_path: Path, capsys, separator: str
         (["--features", "source"], "several: source"),
         (["--features", "f1"], "several: f1"),
         (["--block", "own=f1"], "which is the outcome"),
+        (["--size", "sise"], "no column 'sise'"),
+        (["--interaction", "distance"], "write COLUMN:COLUMN"),
+        (["--interaction", "distance:sise"], "'sise' is no feature here"),
         (["--draws", "0"], "--draws 0: at least"),
         (["--features", "name"], "'name' holds 'x' in row 1"),
     ],
