@@ -6,7 +6,7 @@ import os
 import pickle
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_study import STUDY
 from torch import nn
 
 from analysis import report
@@ -29,7 +30,8 @@ from engine.models.load import load_model, model_type
 from engine.spec import DistillRecipe, Resources, Study, Training
 from engine.steps.similarity import FILE
 from engine.store import Store, slug
-from engine.store.files import inside
+from engine.store.files import inside, refuse_secrets, temporary
+from engine.study import main as study_program
 from engine.train.deepspeed import DeepSpeedBackend
 from engine.train.loop import FolderCheckpoints, PlainBackend, TrainingError, train
 
@@ -243,7 +245,8 @@ def test_a_link_in_a_store_is_moved_and_never_followed_to_delete(tmp_path: Path)
     store.probe()
     linked = Path(store.root, "artifacts", "step-a-1")
     linked.symlink_to(precious)
-    Path(store.root, "artifacts", f".tmp-{os.uname().nodename}-999999999-0a1b2c3d-x").symlink_to(precious)
+    scratch = temporary("x").replace(f"-{os.getpid()}-", "-999999999-")
+    Path(store.root, "artifacts", scratch).symlink_to(precious)
     assert list(store.faults(["step-a-1"])) == ["step-a-1"]
     assert store.quarantine("artifacts/step-a-1", "a link") and not linked.is_symlink()
     store.probe()
@@ -253,17 +256,44 @@ def test_a_link_in_a_store_is_moved_and_never_followed_to_delete(tmp_path: Path)
 # ---------------------------------------------------------------------------------------------------------------
 # No secret stays
 
-SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY"  # Amazon's own example
+KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # Amazon's own example
 
 
 @pytest.mark.parametrize(
     "address",
-    [f"s3://AKIAIOSFODNN7EXAMPLE:{SECRET}@bucket/out", f"gs://{SECRET}@bucket/out", f"s3://bucket/out?secret_key={SECRET}", f"s3://b/o?x=1&Session_Token={SECRET}"],
-)
-def test_an_address_with_a_key_is_refused_and_not_repeated(address: str) -> None:
-    with pytest.raises(StoreError, match="holds a key or password") as raised:
+    [f"s3://{KEY}:{SECRET}@bucket/out", f"gs://{SECRET}@bucket/out", f" s3://{KEY}:{SECRET}@bucket", f"s3:/{KEY}:{SECRET}@bucket/out",
+     f"S3://{KEY}:{SECRET}@bucket", f"s3:{KEY}:{SECRET}@bucket", f"{KEY}:{SECRET}@bucket/out", f"//{KEY}:{SECRET}@bucket/out", f"hdfs://me:{SECRET}@host/out",
+     f"s3://bucket/out?secret_key={SECRET}", f"\ns3://b/o?x=1&Session_Token={SECRET}", f"s3:/bucket/out?secret_key={SECRET}",
+     f"s3://bucket/out?endpoint_override={KEY}:{SECRET}@localhost"],
+)  # fmt: skip
+@pytest.mark.parametrize("program", [study_program, report.main])
+def test_an_address_with_a_key_is_refused_and_not_repeated(
+    program: Callable[[list[str]], int], address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("small.py").write_text(STUDY)
+    given = [address] if program is report.main else ["small.py", "--local", f"--out={address}"]
+    assert program(given) == 2
+    said = "".join(capfd.readouterr())
+    assert "holds a key or password" in said and not [piece for piece in (KEY, *SECRET.split("/")) if piece in said]
+    assert os.listdir() == ["small.py"]
+
+
+@pytest.mark.parametrize("address", ["/tmp/2026-11-22T10:00/me@host", "./a:b@c", "~/a:b@c", "runs/me@host"])
+def test_a_folder_may_have_an_at_sign(address: str) -> None:
+    refuse_secrets(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [("s3://", "names no bucket. Write s3://BUCKET"), ("gs://?scheme=http", "names no bucket"), ("s3:///out", "names no bucket"),
+     ("hdfs://x/y", "hdfs is no place for a store"), ("S3://bucket/out", "Did you mean 's3'"), ("s3:/bucket/out", "begins with s3://"),
+     ("s3:bucket", "begins with s3://"), (" s3://bucket/out", "no blanks")],
+)  # fmt: skip
+def test_an_address_that_is_no_store_is_refused_in_a_sentence(address: str, said: str) -> None:
+    with pytest.raises(StoreError, match=said) as raised:
         Store(address)
-    assert SECRET not in str(raised.value) and "AKIA" not in str(raised.value) and raised.value.__cause__ is None
+    assert len(str(raised.value)) < 140 and "\n" not in str(raised.value)
 
 
 def test_no_secret_of_the_environment_is_in_a_store_or_its_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

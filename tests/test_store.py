@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from engine.errors import StoreError
-from engine.store import Store, slug
+from engine.store import Store, files, slug
 from engine.store.parts import Rows
 
 
@@ -64,13 +64,16 @@ def test_scratch_of_a_dead_process_is_removed(store: Store, tidy: Callable[[Stor
     zombie.wait()
 
 
-def test_scratch_of_another_host_stays(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = Path(store.root, "artifacts", ".tmp-gpu-2-999999999-0a1b2c3d-step-a-1")  # of host gpu-2, not of gpu's process 2
-    folder.mkdir()
-    monkeypatch.setattr("socket.gethostname", lambda: "gpu")
+def test_scratch_of_another_machine_stays_whatever_its_name(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as there:  # a machine of the same host name, where process 999,999,999 is at work
+        there.setattr(files, "machine", lambda: "another boot")
+        there.setattr("os.getpid", lambda: 999_999_999)
+        folder = Path(store.root, "artifacts", files.temporary("step-a-1"))
+        folder.mkdir()
+        there.undo()
     store.probe()
     assert folder.exists()
-    monkeypatch.setattr("socket.gethostname", lambda: "gpu-2")
+    monkeypatch.setattr(files, "machine", lambda: "another boot")
     store.probe()
     assert not folder.exists()
 

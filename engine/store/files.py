@@ -7,7 +7,6 @@ upload. What may pass (a slow or failing server) is tried again; what will not i
 import os
 import re
 import shutil
-import socket
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,11 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-import psutil
 import pyarrow as pa
 from pyarrow import fs
 
-from engine.errors import StorageError, StoreError
+from engine.errors import StorageError, StoreError, did_you_mean
+from engine.store.machine import alive, machine
+from engine.store.names import digest
 from engine.store.retry import retried
 
 AT_ONCE = 16  # files read or deleted at a time
@@ -28,7 +28,9 @@ LOCAL = fs.LocalFileSystem()
 Answer = TypeVar("Answer")
 LONGEST_NAME = 255  # bytes, on every common file system
 _UNNAMED = re.compile(r"[\x00-\x1f\x7f\\]")
-_SECRET = re.compile(r"([a-z0-9]+://)(?:[^/?]*@|.*[?&][^=]*(?:secret|token|password|access_key|signature))", re.IGNORECASE)
+_SECRET = re.compile(r":.*@|[?&][^=]*(?:secret|token|password|access_key|signature)", re.IGNORECASE | re.DOTALL)
+_URL = re.compile(r"\s*([a-z][a-z0-9+.-]*):(/{0,2})([^/?]*)", re.IGNORECASE)
+SCHEMES = ("file", "s3", "gs", "gcs", "mock")  # the last is pyarrow's own, in memory
 
 
 class Tree:
@@ -172,9 +174,9 @@ class Tree:
 
     def _remove_temporaries_of_the_dead(self) -> None:
         """Remove what a killed process of this machine had begun and not finished."""
-        here = re.compile(rf"\.tmp-{re.escape(socket.gethostname())}-(\d+)-[0-9a-f]{{8}}-")
+        here = re.compile(rf"\.tmp-{digest(machine())}-(\d+)-[0-9a-f]{{8}}-")
         for path in Path(self.root).glob("*/.tmp-*") if self.local else ():
-            if (ours := here.match(path.name)) and not _alive(int(ours[1])):
+            if (ours := here.match(path.name)) and not alive(int(ours[1])):
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
@@ -185,28 +187,35 @@ def inside(path: str) -> bool:
 
 
 def refuse_secrets(address: str) -> None:
-    """Raise StoreError for an address with a key or password in it, which would stand in logs, reports and processes' lists."""
-    if match := _SECRET.match(address):
+    """Raise StoreError for an address with a key or password in it, which would stand in logs, reports and processes' lists.
+
+    A secret may itself hold slashes, so whatever stands between a colon and an @ is taken for one, but in a folder's path that
+    begins with a slash, a dot or ~. Nothing of the address but a known scheme is repeated.
+    """
+    plain = address.strip()
+    if not re.match(r"/(?!/)|[.~]", plain) and _SECRET.search(plain):
+        known = next((f"{scheme}://" for scheme in SCHEMES if plain.lower().startswith(f"{scheme}:")), "")
         raise StoreError(
-            f"--out {match[1]}...: the address holds a key or password, which would stand in logs and reports. Give keys in the "
+            f"--out {known}...: the address holds a key or password, which would stand in logs and reports. Give keys in the "
             "environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY) or in ~/.aws, on every node, or by its role."
         )
 
 
 def temporary(name: str) -> str:
     """A name that tells whose work in progress it is."""
-    return f".tmp-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}-{name}"
-
-
-def _alive(process: int) -> bool:
-    """Whether the process still runs. In a container without an init, one that was killed stays as a zombie."""
-    try:
-        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    return f".tmp-{digest(machine())}-{os.getpid()}-{uuid.uuid4().hex[:8]}-{name}"
 
 
 def _filesystem(address: str) -> tuple[fs.FileSystem, str]:
-    if "://" in address:
-        return fs.FileSystem.from_uri(address)
-    return LOCAL, str(Path(address).resolve())
+    url = _URL.match(address)
+    if not url or (url[1] not in SCHEMES and url[2] != "//"):
+        return LOCAL, str(Path(address).resolve())
+    scheme, slashes, bucket = url.groups()
+    if scheme not in SCHEMES:
+        hint = did_you_mean(scheme, SCHEMES)
+        raise StoreError(f"--out {address}: {scheme} is no place for a store, which is a folder, or a URL of s3, gs or file.{hint}")
+    if slashes != "//" or address != address.strip():
+        raise StoreError(f"--out {address!r}: a URL begins with {scheme}:// and has no blanks around it.")
+    if not bucket and scheme not in ("file", "mock"):
+        raise StoreError(f"--out {address}: names no bucket. Write {scheme}://BUCKET/FOLDER.")
+    return fs.FileSystem.from_uri(address)
