@@ -1,5 +1,6 @@
 """What is damaged in a store is found by its checksum, moved to quarantine/, done again by the same command, and told."""
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -110,6 +111,21 @@ def test_damaged_rows_are_set_aside_and_done_again(
     assert not sham.run(GRAPH, store, monkeypatch)[0].open
 
 
+@pytest.mark.parametrize("seed", [["a"], [1], None], ids=["other types", "other columns", "a part of no cells"])
+def test_a_table_of_another_hand_is_set_aside(store: Store, monkeypatch: pytest.MonkeyPatch, seed: list[object] | None) -> None:
+    whole = table(store)
+    name = "my-own-notes.parquet" if seed else "part1-0123456789ab.parquet"
+    foreign = store.results().drop("seed").with_columns(seed=pl.lit("a")) if seed == ["a"] else pl.DataFrame({"seed": seed or [1]})
+    foreign.write_parquet(Path(store.root, "results", name))
+    if seed:
+        assert not damage(make_plan(GRAPH, store, on_gpu=False))  # which looks at names and ends alone
+    with pytest.raises(StoreError, match=f"results/{name} cannot be read.*Run the study again"):
+        store.results()
+    plan, [line], _ = sham.run(GRAPH, store, monkeypatch)
+    assert name in line and "oved to " in line and not plan.open
+    assert table(store).equals(whole) and len(store.quarantined()) == 1
+
+
 def test_a_plan_tells_of_damage_and_moves_nothing(store: Store) -> None:
     name = rows_file(store)
     spoil(store, f"results/{name}", WAYS["cut"])
@@ -124,6 +140,29 @@ def test_a_damaged_artifact_is_set_aside_and_done_again(
     store: Store, monkeypatch: pytest.MonkeyPatch, way: str, file: str
 ) -> None:
     damage_an_artifact(store, monkeypatch, way, file)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{}", "3", "[" * 100_000, '{"files": 3}', '{"files": [1]}', '{"files": {"a": 3}}', '{"files": {"a": [1, 2]}}', '{"files": {"weights": [3200, "a"]}}',
+     '{"kind": "finetune", "recipe": {}, "figures": {}, "files": null}', '{"kind": "finetune", "seal": 3}'],
+)  # fmt: skip
+def test_a_record_of_another_hand_is_damage(store: Store, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+    whole, model = table(store), need_again(store)
+    spoil(store, f"artifacts/{model}/step.json", lambda _: content.encode())
+    with pytest.raises(StoreError, match=f"{model} is damaged: step.json"):
+        store.record(model)
+    with pytest.raises(StoreError, match=f"{model} is damaged: step.json"), store.fetch(model):
+        pass
+    _, [line], _ = sham.run(GRAPH, store, monkeypatch)
+    assert model in line and "oved to " in line
+    assert table(store).equals(whole) and not mend(GRAPH, store, on_gpu=False)[0].open
+
+
+def test_an_artifact_of_before_there_were_seals_is_taken_as_it_is(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = store.record(need_again(store))
+    spoil(store, f"artifacts/{CELL.trained}/step.json", lambda _: json.dumps(record).encode())
+    assert sham.run(GRAPH, store, monkeypatch)[1] == [] and store.record(CELL.trained) == record
 
 
 @pytest.mark.parametrize("way", ["cut", "garbage"])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import sham
 
-from engine.errors import StorageError
+from engine.errors import StorageError, StoreError
 from engine.mend import mend
 from engine.store import Store, retry
 from engine.train.loop import FolderCheckpoints
@@ -124,6 +124,47 @@ def test_a_file_that_grows_too_large_is_no_artifact(tmp_path: Path, monkeypatch:
     assert store.artifacts() == set() and store.results().is_empty()
     sham.run(GRAPH, store, monkeypatch)
     assert not mend(GRAPH, store, on_gpu=False)[0].open
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Two at once, in a bucket
+
+
+@pytest.mark.parametrize("moment", ["before", "during", "after"])
+def test_the_first_that_is_published_in_a_bucket_stays(moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store("mock:///out")  # pyarrow's own, and not a local one
+    store.probe()
+    store._make_folder("artifacts/step-a-1")  # a bucket needs none
+    upload = store._upload
+
+    def publish(by: str) -> None:
+        with store.scratch("step-a-1") as folder:
+            for name in ("counts", "weights"):
+                (folder / name).write_text(by)
+            store.publish("step-a-1", folder, {"by": by})
+
+    def overtaken(folder: Path, path: str) -> None:
+        """The other's upload ends before this one, in its midst, or after it."""
+        monkeypatch.setattr(store, "_upload", upload)
+        if moment == "before":
+            publish("first")
+        store._write(f"{path}/counts", b"other")
+        if moment == "during":
+            publish("first")
+        store._write(f"{path}/weights", b"other")
+        if moment == "after":
+            publish("first")
+
+    monkeypatch.setattr(store, "_upload", overtaken)
+    publish("other")
+    assert store.record("step-a-1") == {"by": "first"}
+    if moment == "after":
+        publish("third")
+        with store.fetch("step-a-1") as folder:
+            assert {path.read_text() for path in folder.iterdir() if path.name != "step.json"} == {"first"}
+    else:  # files of the one under the record of the other, were they not equal: found, and made again
+        with pytest.raises(StoreError, match="is damaged: counts|is damaged: weights"), store.fetch("step-a-1"):
+            pass
 
 
 # ---------------------------------------------------------------------------------------------------------------

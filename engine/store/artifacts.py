@@ -125,11 +125,19 @@ class Artifacts(Quarantine):
             return ""
 
     def publish(self, artifact: str, folder: Path, record: Mapping[str, Any]) -> None:
-        """Make the files of a scratch folder the artifact, with `record` as its step.json. First one wins."""
+        """Make the files of a scratch folder the artifact, with `record` as its step.json. The first one stays.
+
+        A local folder is moved in whole. In a bucket step.json is uploaded last, and nothing where one is seen: before the
+        upload and after it, for pyarrow has no conditional put. So two that upload at the same time may leave some files of the
+        one and some of the other, or the later step.json. Steps are deterministic, so these are mostly equal; where they are
+        not, the checksums in step.json find them as damage, and the step is done again.
+        """
         target, content = self._at(f"artifacts/{artifact}"), sealed(record, folder)
         if not self.local:
-            self._upload(folder, f"artifacts/{artifact}")
-            self._write(f"artifacts/{artifact}/step.json", content)
+            if not self.has(artifact):
+                self._upload(folder, f"artifacts/{artifact}")
+            if not self.has(artifact):
+                self._write(f"artifacts/{artifact}/step.json", content)
             return
         with self._writing():
             (folder / "step.json").write_bytes(content)

@@ -2,7 +2,7 @@
 
 An artifact's step.json lists its files, each with its size and SHA-256, and ends with a seal of its own content. What
 holds rows carries size and SHA-256 in its name: a listing shows a cut file, a reading any other damage. What a store
-got before there were checksums has none, and is taken as it is where it can be parsed.
+got before there were checksums has none, and is taken as it is where it can be parsed and has what it had then.
 """
 
 import json
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 RECORD = "step.json"
+OLDEST = {"kind", "recipe", "figures"}  # what a record had before there were seals, and has still
 Files = Mapping[str, tuple[int, str]]  # a file's path in the artifact's folder -> its bytes and SHA-256
 
 
@@ -46,16 +47,31 @@ def sealed(record: Mapping[str, Any], folder: Path) -> bytes:
 
 def unsealed(content: bytes) -> tuple[dict[str, Any], Files]:
     """The record and the files that a step.json tells of. Raises ValueError where it is not as it was written."""
-    record = json.loads(content)
+    try:
+        record = json.loads(content)
+    except RecursionError:
+        record = None
     if not isinstance(record, dict):
         raise ValueError(f"{RECORD} holds no record")  # noqa: TRY004, it is the content that is wrong
     seal = record.pop("seal", None)
     if seal is not None and seal != _seal(record):
         raise ValueError(f"{RECORD} is not what was written (checksum)")
-    files = {name: (size, digest) for name, (size, digest) in record.pop("files", {}).items()}
-    if any(Path(name).is_absolute() or ".." in Path(name).parts for name in files):
-        raise ValueError(f"{RECORD} names files outside of its folder")
+    files = _files(record.pop("files", {}))
+    if seal is None and (files or not OLDEST <= record.keys()):
+        raise ValueError(f"{RECORD} is not what was written (it has no seal)")
     return record, files
+
+
+def _files(told: Any) -> Files:
+    if not isinstance(told, dict) or not all(map(_is_signature, told.values())):
+        raise ValueError(f"{RECORD} does not tell its files, each with size and checksum")
+    if any(Path(name).is_absolute() or ".." in Path(name).parts for name in told):
+        raise ValueError(f"{RECORD} names files outside of its folder")
+    return {name: (size, digest) for name, (size, digest) in told.items()}
+
+
+def _is_signature(told: Any) -> bool:
+    return isinstance(told, list) and [type(part) for part in told] == [int, str]
 
 
 def size_fault(files: Files, sizes: Mapping[str, int]) -> str | None:

@@ -25,7 +25,8 @@ from engine.store.quarantine import AGAIN, Quarantine
 COMPACT_ABOVE = 500  # row files; so many are read in a second
 READS = 5  # tries to read the results while others put them together
 BATCH = 1_000  # row files kept apart in memory, where each takes ten times its rows
-UNPARSED = (pa.ArrowException, OSError, KeyError, ValueError)  # what reading a file that is no Parquet file may raise
+UNPARSED = (pa.ArrowException, OSError, KeyError, TypeError, ValueError)  # what reading another file than ours may raise
+ALWAYS = frozenset(COLUMNS.names[: COLUMNS.names.index("entity_type") + 1]) | {"status", "fingerprint"}  # since the first stores
 
 Answer = TypeVar("Answer")
 
@@ -168,13 +169,9 @@ class Results(Quarantine):
             raise DamagedRows(self.address, name, fault)
         try:
             with pq.ParquetFile(pa.BufferReader(content)) as file:
-                held, table, depth = cells_of(name, file), file.read(), generation(name)
+                held, table, depth = cells_of(name, file), _conformed(file.read()), generation(name)
         except UNPARSED as error:
             raise DamagedRows(self.address, name, str(error)) from error
-        if table.schema != COLUMNS:  # of a time with fewer columns
-            there, nothing = set(table.column_names), pa.nulls(len(table))
-            columns = [(table[field.name] if field.name in there else nothing).cast(field.type) for field in COLUMNS]
-            table = pa.table(columns, schema=COLUMNS)
         keep = [Place(rows, depth, name) in wanted for rows, _ in held]
         if not all(keep):
             table = table.filter(pa.array(np.repeat(keep, [number for _, number in held])))
@@ -193,6 +190,17 @@ class Results(Quarantine):
                 return fault
             with pq.ParquetFile(pa.BufferReader(content)) as file:
                 return [rows for rows, _ in cells_of(name, file)]
+
+
+def _conformed(table: pa.Table) -> pa.Table:
+    """A table of a time with fewer columns, with all. ValueError for one that this engine never wrote."""
+    if table.schema == COLUMNS:
+        return table
+    there, nothing = set(table.column_names), pa.nulls(len(table))
+    if lacking := sorted(ALWAYS - there):
+        raise ValueError(f"it is no table of results: it has no column {lacking[0]}")
+    columns = [(table[field.name] if field.name in there else nothing).cast(field.type) for field in COLUMNS]
+    return pa.table(columns, schema=COLUMNS)
 
 
 class DamagedRows(StoreError):
