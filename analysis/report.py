@@ -114,8 +114,7 @@ def make_report(store: Store) -> Report:
     if frame.is_empty():
         raise StoreError(f"{store.address} has no results yet. Run a study with --out {store.address} first.")
     whole = frame.filter(pl.col("entity_type") == "ALL")
-    kept = store.studies()
-    studies = [_study(store, name, rows, kept.get(name)) for (name,), rows in whole.group_by("study", maintain_order=True)]
+    studies = [_study(store, name, rows) for (name,), rows in whole.group_by("study", maintain_order=True)]
     return Report(
         title=", ".join(study.name for study in studies),
         sandbox=SANDBOX if any(language(code).sandbox for code in set(whole["target"])) else None,
@@ -159,10 +158,19 @@ def markdown(report: Report) -> str:
     return "\n\n".join(line for line in lines if line) + "\n"
 
 
-def _study(store: Store, name: str, rows: pl.DataFrame, kept: Mapping[str, Any] | None) -> StudyReport:
-    """A study's part. `kept`: what its last run wrote of it, None where no run has ended."""
-    if kept is None:
-        kept = {"question": f"{name}: no run of this study has ended yet, so its question is not known here.", "hypothesis": "–"}
+def _kept(store: Store, name: str) -> Mapping[str, Any]:
+    """What the last run of a study wrote of it; where that is damaged the other studies are shown all the same."""
+    try:
+        if kept := store.study(name):
+            return kept
+        return {"question": f"{name}: no run of this study has ended yet, so its question is not known here.", "hypothesis": "–"}
+    except StoreError as error:
+        return {"question": f"{name}: its question cannot be read.", "hypothesis": "–", "warnings": [str(error)]}
+
+
+def _study(store: Store, name: str, rows: pl.DataFrame) -> StudyReport:
+    """A study's part."""
+    kept = _kept(store, name)
     inside = pl.col("fingerprint").is_in(kept["fingerprints"]) if "fingerprints" in kept else pl.lit(True)
     wanted, other = rows.filter(inside), rows.filter(~inside)
     power = _power(name, kept) if "axes" in kept else None

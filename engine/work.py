@@ -32,7 +32,7 @@ from engine.measured import columns
 from engine.records import record
 from engine.spec import RECIPE_VERSION, Resources, Site
 from engine.store import Store, digest
-from engine.store.retry import no_room
+from engine.store.retry import full
 from engine.tasks.ner import f1
 
 TRAINING = ("pretrain", "finetune", "fewshot", "distill")
@@ -78,10 +78,10 @@ def run_unit(unit: Unit, store: Store, site: Site) -> Outcome:
         except StorageError:
             raise
         except Exception as error:  # whatever a step raises is its cells' result; the other cells go on
-            if no_room(error):
+            if place := full(error, [*[store.root] * store.local, tempfile.gettempdir()]):
                 raise StorageError(
-                    f"{step.artifact} could not be written ({type(error).__name__}: {error}). Make room in {store.address}, or let "
-                    "it be written to; what is done is kept, and the same command goes on."
+                    f"{step.artifact} could not be written ({type(error).__name__}: {error}). Make room in {place}, or let it be "
+                    "written to; what is done is kept, and the same command goes on."
                 ) from error
             measure = f"measure {step.kind} ({step.about}): " if step.kind in MEASURING else ""
             outcome.failed[step.artifact] = f"{measure}{type(error).__name__}: {error}"

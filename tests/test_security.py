@@ -319,7 +319,7 @@ def test_the_page_shows_markup_as_text_and_runs_none(tmp_path: Path) -> None:
     store.probe()
     store.write_rows("all", "cells", "0" * 12, rows)
     store.write_rows("failed", "failed", "0" * 12, [failed])
-    kept = store.studies()[synthetic_store.STUDY]
+    kept = store.study(synthetic_store.STUDY)
     store.write_study(synthetic_store.STUDY, kept | {"question": SCRIPT, "hypothesis": SCRIPT, "warnings": [SCRIPT]})
     assert report.main([str(tmp_path), "--to", str(tmp_path / "page.html")]) == 0
     text = (tmp_path / "page.html").read_text("utf-8")

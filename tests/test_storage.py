@@ -1,18 +1,23 @@
 """A store that is full, closed or slow: what may pass is waited out, what will not stops the run, nothing half-written counts."""
 
+import errno
 import os
+import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
 import sham
+import synthetic_store
 
+from analysis import report
 from engine.errors import StorageError, StoreError
 from engine.mend import mend
 from engine.store import Store, retry
@@ -124,6 +129,73 @@ def test_a_file_that_grows_too_large_is_no_artifact(tmp_path: Path, monkeypatch:
     assert store.artifacts() == set() and store.results().is_empty()
     sham.run(GRAPH, store, monkeypatch)
     assert not mend(GRAPH, store, on_gpu=False)[0].open
+
+
+def breaking(error: Callable[[str], Exception]) -> Callable[..., None]:
+    def step(_recipe: object, _inputs: object, out: Path, *_: object) -> None:
+        raise error(str(out))
+
+    return step
+
+
+@pytest.mark.parametrize("address", ["OUT", "mock:///out"])
+@pytest.mark.parametrize(
+    ("error", "stops"),
+    [(lambda _: PermissionError(errno.EACCES, "Permission denied", "/data/ner/toy/eng/train.conll"), False),
+     (lambda _: OSError("Failed to open local file '/data/ner/toy/eng.parquet'. Detail: [errno 13] Permission denied"), False),
+     (lambda _: OSError(errno.ENOSPC, "No space left on device", "/data/cache/model.safetensors"), False),
+     (lambda _: RuntimeError("worker 1: PermissionError: [Errno 13] Permission denied: '/data/x'"), False),
+     (lambda out: PermissionError(errno.EACCES, "Permission denied", f"{out}/weights"), True),
+     (lambda out: OSError(f"No space left on device (os error 28): {out}/counts.parquet"), True),
+     (lambda _: OSError(errno.ENOSPC, "No space left on device"), True),
+     (lambda _: RuntimeError("[enforce fail at /pytorch/caffe2/serialize/inline_container.cc:664] . unexpected pos 64 vs 0"), True)],
+)  # fmt: skip
+def test_only_a_place_of_the_store_stops_the_run_and_is_named(
+    address: str, error: Callable[[str], Exception], stops: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(address.replace("OUT", str(tmp_path / "out")))
+    monkeypatch.setattr(sham, "sham_step", breaking(error))
+    if not stops:
+        _, _, outcomes = sham.run(GRAPH, store, monkeypatch)
+        assert any(type(error("")).__name__ in failed for outcome in outcomes for failed in outcome.failed.values())
+        return
+    place = store.root if store.local else tempfile.gettempdir()
+    with pytest.raises(StorageError, match=f"Make room in {place}[, ]") as raised:
+        sham.run(GRAPH, store, monkeypatch)
+    assert "mock" not in str(raised.value)
+
+
+def test_a_full_disk_on_the_way_to_a_bucket_is_named(disk: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store("mock:///out")
+    store.probe()
+    store._make_folder("artifacts/step-a-1")  # a bucket needs none
+    (tmp_path / "weights").write_bytes(b"w" * 100_000)
+    store.publish("step-a-1", tmp_path, {})
+    monkeypatch.setattr(tempfile, "tempdir", str(disk("size=16k")))
+    with pytest.raises(StorageError, match=rf"^{re.escape(tempfile.gettempdir())} on .* cannot be written .*No space left.*set TMPDIR"), store.fetch("step-a-1"):
+        pass
+
+
+@pytest.mark.parametrize("content", [b'{"question": "Does', b"", b"[]", b"{}", b"\xff"])
+def test_a_damaged_summary_of_a_study_is_an_error_with_what_to_do(content: bytes, tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.probe()
+    store.write_study("sham", {"question": "?", "hypothesis": "."})
+    assert store.study("sham") == {"question": "?", "hypothesis": "."} and store.study("other") is None
+    store._write("studies/sham.json", content)
+    with pytest.raises(StoreError, match=r"studies/sham.json is damaged \(.*\). Run the study again"):
+        store.study("sham")
+
+
+def test_the_report_shows_a_study_whose_summary_is_damaged_and_the_others(tmp_path: Path) -> None:
+    store = synthetic_store.write(tmp_path, sources=["eng"], targets=["afr", "fin"], volumes=(0, 100))
+    rows = store.results().filter(method="direct").to_dicts()
+    store.write_rows("other", "others", "0" * 12, [row | {"study": "other"} for row in rows])
+    store.write_study(synthetic_store.STUDY, {"question": "Is it shown?", "hypothesis": "It is."})
+    store._write("studies/other.json", b'{"question": "Do')
+    other, sound = sorted(report.make_report(store).studies, key=lambda study: study.name)
+    assert "studies/other.json is damaged" in other.warnings[0] and other.settings
+    assert sound.question == "Is it shown?" and not sound.warnings and sound.settings
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -65,10 +65,19 @@ class Store(Artifacts, Results):
         """Keep a study's question, axes and plan for the report."""
         self._write(f"studies/{name}.json", json.dumps(summary, indent=1, ensure_ascii=False).encode())
 
-    def studies(self) -> dict[str, dict[str, Any]]:
-        """The kept summaries by study name."""
-        names = [name for name in self._names("studies") if name.endswith(".json") and not name.startswith(".")]
-        return {name.removesuffix(".json"): json.loads(self._read(f"studies/{name}")) for name in sorted(names)}
+    def study(self, name: str) -> dict[str, Any] | None:
+        """A study's kept summary, None where no run of it has ended. Raises StoreError where it is damaged."""
+        try:
+            kept = json.loads(self._read(f"studies/{name}.json"))
+            if not isinstance(kept, dict) or not all(isinstance(kept.get(key), str) for key in ("question", "hypothesis")):
+                raise ValueError("it holds no question and hypothesis")
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise StoreError(
+                f"{self.address}: studies/{name}.json is damaged ({error}). Run the study again, which writes it anew; its results are kept."
+            ) from error
+        return kept
 
     # What each run says of itself
 

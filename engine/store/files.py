@@ -7,6 +7,8 @@ upload. What may pass (a slow or failing server) is tried again; what will not i
 import os
 import re
 import shutil
+import socket
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +22,7 @@ from pyarrow import fs
 from engine.errors import StorageError, StoreError, did_you_mean
 from engine.store.machine import alive, machine
 from engine.store.names import digest
-from engine.store.retry import retried
+from engine.store.retry import full, retried
 
 AT_ONCE = 16  # files read or deleted at a time
 LOCAL = fs.LocalFileSystem()
@@ -155,17 +157,26 @@ class Tree:
             raise self._unreadable(error) from error
 
     def _unreadable(self, error: OSError) -> StorageError:
-        return StorageError(f"--out {self.address}: cannot be read ({error}). Check the address and your access.")
+        return self._no_way_through(error) or StorageError(f"--out {self.address}: cannot be read ({error}). Check the address and your access.")
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise StorageError(
+            raise self._no_way_through(error) or StorageError(
                 f"--out {self.address}: cannot be written ({error}). Make room, or name a folder or bucket that you may write to; "
                 "what is done is kept, and the same command goes on."
             ) from error
+
+    def _no_way_through(self, error: OSError) -> StorageError | None:
+        """The error of a full disk of this machine, through which the files of a bucket pass; None for any other."""
+        if self.local or not (place := full(error, [tempfile.gettempdir()])):
+            return None
+        return StorageError(
+            f"{place} on {socket.gethostname()}, where files of {self.address} pass through, cannot be written ({error}). Make room "
+            "there, or set TMPDIR to a larger folder; what is done is kept, and the same command goes on."
+        )
 
     def _each(self, work: Callable[[str], Answer], names: Sequence[str]) -> list[Answer]:
         """Do the work for each name, many at a time: most of it is waiting."""

@@ -1,10 +1,12 @@
 """Trying again what a network or a server may do the next time, and telling that from what nobody but the user can change."""
 
+import os
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 TRIES = 5  # pyarrow tries for 6 seconds each time, at a steady pace, before it says so
@@ -39,10 +41,27 @@ def retried(operation: Callable[..., Answer], *arguments: Any, **named: Any) -> 
     return attempt()
 
 
-def no_room(error: BaseException | None) -> bool:
-    """Whether an error, or what it came from, is that a file could not be written: a full disk, or one closed to us."""
+def full(error: BaseException | None, places: Sequence[str]) -> str | None:
+    """Which of the folders an error, or what it came from, says cannot be written: on a full disk, or one closed to us.
+
+    An error of the operating system mostly names its file: one that is elsewhere (a corpus that may not be read, a cache of
+    models) is not meant. Where no file is named it may be in any of them, but a missing permission tells nothing then.
+    """
     while error is not None:
         if _NO_ROOM.search(str(error)):
-            return True
+            files = [os.path.realpath(file) for file in _files_of(error)]
+            found = [place for place in places if any(Path(file).is_relative_to(os.path.realpath(place)) for file in files)]
+            if found:
+                return found[0]
+            if not files and "Permission denied" not in str(error):
+                return " or ".join(places)
         error = error.__cause__ or error.__context__
-    return False
+    return None
+
+
+def _files_of(error: BaseException) -> list[str]:
+    """The files that an OSError names: as attributes, else as absolute paths in its text, as pyarrow's and polars' do."""
+    if not isinstance(error, OSError):
+        return []
+    named = [name for name in (error.filename, error.filename2) if isinstance(name, str)]
+    return named or re.findall(r"(?<=')/[^']+|(?<![\w/.:'])/[^\s'\",):]+", str(error))
