@@ -14,7 +14,7 @@ import polars as pl
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from analysis.pairs import FEWEST, Pairs
+from analysis.pairs import FEWEST, Pairs, count, own_roles
 
 Transform = Callable[[np.ndarray], np.ndarray]
 
@@ -50,7 +50,7 @@ def correlate(
       quantiles of a bootstrap by language (`Pairs.weights`), with the ranks as they are.
     - `p`: the permutation test by language (`Pairs.permuted`); null where under half of the permuted pairs exist.
       `p_holm`, `p_bh`: corrected for the features of the same method (Holm; Benjamini & Hochberg).
-    - `languages`: those of the role that varies more. `detectable`: the function of this name, for so many.
+    - `languages`: those of the role that varies more, or of the one role that the feature varies with. `detectable`: the function of this name, for so many.
     - `note`: why figures are null, else "".
 
     Raises DataError as `Pairs.of`.
@@ -78,17 +78,29 @@ def _figures(pairs: Pairs, transform: Transform, draws: int, rng: np.random.Gene
     if pairs.units < FEWEST or np.ptp(pairs.outcome) == 0:
         note = f"known for {pairs.units} languages" if pairs.units < FEWEST else "one outcome where it is known"
         return [{"feature": name, "note": note, **counts} for name in pairs.names]
-    varies = np.ptp(pairs.features, axis=0) > 0
+    varies, own = np.ptp(pairs.features, axis=0) > 0, _languages(pairs)
     rows = [{"feature": pairs.names[i], "note": "the same in all pairs", **counts} for i in np.flatnonzero(~varies)]
+    for i in np.flatnonzero(varies & (own < FEWEST)):
+        note = f"it differs between {own[i]} languages, and fewer than {FEWEST} tell nothing of others"
+        rows.append({"feature": pairs.names[i], "note": note, **counts, "languages": int(own[i])})
+    varies &= own >= FEWEST
     if varies.any():
         part = pairs.having(np.full(len(pairs.outcome), True), np.flatnonzero(varies))
-        counts["detectable"] = detectable(pairs.units)
         found = _by_language(part, transform, draws, rng)
-        for number, name in enumerate(part.names):
+        for number, (name, languages) in enumerate(zip(part.names, own[varies].tolist(), strict=True)):
             figures = {key: None if np.isnan(values[number]) else float(values[number]) for key, values in found.items()}
             notes = [note for key, note in UNKNOWN.items() if figures[key] is None]
+            counts |= {"languages": languages, "detectable": detectable(languages)}
             rows.append({"feature": name, "note": "; ".join(notes), **figures, **counts})
     return rows
+
+
+def _languages(pairs: Pairs) -> np.ndarray:
+    """Of each feature, (p,), the languages that it can differ between: of its own role, or of the role that varies more."""
+    number = {"pair": pairs.units}
+    for role in ("source", "target"):
+        number[role] = count({pairs.languages[place] for place in getattr(pairs, role)})
+    return np.array([number[role] for role in own_roles(pairs.features, pairs.source, pairs.target)])
 
 
 def _by_language(pairs: Pairs, transform: Transform, draws: int, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -24,7 +24,7 @@ from analysis.foreign import TYPOLOGY, numeric, read
 from analysis.importance import importance
 from analysis.mixed import CrossedEffects
 from analysis.pairs import FEWEST, Pairs, required
-from analysis.regress import baselines, check_predictors, held_out, pipelines, scores
+from analysis.regress import baselines, check_predictors, held_out, pipelines, predictors, scores
 from analysis.typology import distances
 from engine.errors import DataError, SprachbundError, did_you_mean
 
@@ -87,17 +87,19 @@ def analyse(
     pairs = Pairs.of(frame, options.outcome, varying)
     own = [column for column in varying if column not in TYPOLOGY or options.no_typology]
     crossed = [pair for pair in interactions if set(pair) <= set(varying)]
-    check_predictors(len(own) + len(crossed), pairs.units)
+    frame = frame.with_columns(products(crossed))
+    check_predictors(frame, [*own, *(f"{a}:{b}" for a, b in crossed)])
     notes = [f"{column} says nothing here: it has one value or none" for column in features if column not in varying]
     correlations = correlate(frame, options.outcome, varying, draws=options.draws, random_state=options.seed)
     doubtful = correlations.filter(pl.col("r").abs() >= SUSPICIOUS, pl.col("feature").is_in(own))["feature"].unique().sort()
     notes += [f"{column} all but equals the outcome: is it a feature? (leave it out with --features)" for column in doubtful]
-    chosen = varying if len(varying) + len(crossed) < pairs.units else own
+    counted = predictors(frame, [*varying, *(f"{a}:{b}" for a, b in crossed)])
+    chosen = varying if all(number < languages for number, languages in counted.values()) else own
     if chosen is not varying:
-        notes.append(f"{len(varying)} features are too many for {pairs.units} languages: the models do without typology")
+        notes.append(f"{len(varying)} features, and what of them is unknown, are too many for {pairs.units} languages: the models do without typology")
         crossed = [pair for pair in crossed if set(pair) <= set(own)]
     notes += [f"{a}:{b} is left out, for one of the two is" for a, b in interactions if (a, b) not in crossed]
-    frame, chosen = frame.with_columns(products(crossed)), [*chosen, *(f"{a}:{b}" for a, b in crossed)]
+    chosen = [*chosen, *(f"{a}:{b}" for a, b in crossed)]
     return {
         "rows": len(frame), "languages": pairs.units, "notes": notes, "correlations": correlations.to_dicts(),
         "mixed": _or_why(lambda: _mixed(frame, options.outcome, chosen)),

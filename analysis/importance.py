@@ -41,12 +41,12 @@ def importance(
       0 where what the block says of the known targets misleads about a new one.
 
     Raises DataError as `Pairs.of`; for no block or more than 10, a feature in two blocks, one without any value or variation,
-    and more features than languages.
+    and more predictors than languages (`analysis.regress.predictors`).
     """
     _check_blocks(frame, blocks)
     names = [column for columns in blocks.values() for column in columns]
     pairs = Pairs.of(frame, outcome, names, source, target)
-    check_predictors(len(names), pairs.units)
+    check_predictors(frame, names, source, target)
     values, owners = _columns(pairs, blocks)
     subsets = _subsets(len(blocks))
     shapley = _shapley(subsets)

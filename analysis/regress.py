@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 from analysis.conformal import Fold, interval
 from analysis.folds import Folds
-from analysis.pairs import Pairs, required
+from analysis.pairs import Pairs, count, labels, own_roles, required
 from analysis.ranking import ndcg, rank_correlation, regret
 from engine.errors import DataError, did_you_mean
 
@@ -175,14 +175,14 @@ def held_out(
     level / (1 - level) calibrate them: no finite interval has that coverage).
 
     Raises DataError for a table from which nothing can be predicted (`Pairs.of`), fewer than 4 languages to hold out, and
-    more predictors than languages; StudyError for another `by`.
+    more predictors than languages (`check_predictors`); StudyError for another `by`.
     """
     required(frame, (outcome, *features, source, target, *settings))
     sets = frame[source].dtype == pl.List
     frame = frame.with_columns(pl.col(source).list.join("+") if sets else pl.col(source).cast(pl.String), pl.col(target).cast(pl.String))
     cell = pl.concat_str([source, *settings], separator=", ", ignore_nulls=True)
     pairs = Pairs.of(frame.with_columns(cell.alias(source)), outcome, features, source, target)
-    check_predictors(len(features), max(frame[source].n_unique(), frame[target].n_unique()))
+    check_predictors(frame, features, source, target)
     folds = Folds.of(frame, by, source, target, family)
     table = frame.drop(outcome).with_columns(pl.Series(name, column) for name, column in zip(features, pairs.features.T, strict=True))
     models = pipelines(features, random_state) | baselines(source, target) if models is None else models
@@ -259,13 +259,33 @@ def differences(
     return pl.DataFrame(table, schema=["model", "metric", "difference", "low", "high", "languages"], orient="row")
 
 
-def check_predictors(predictors: int, languages: int) -> None:
-    """Raise DataError where there are more predictors than languages in the role that varies more."""
-    if predictors > languages:
-        raise DataError(
-            f"{predictors} predictors for {languages} languages: rows of one language are no independent observations, so this "
-            f"many predictors can fit anything. Name at most {languages}, or add languages."
-        )
+def predictors(
+    frame: pl.DataFrame, features: Sequence[str], source: str = "source", target: str = "target"
+) -> dict[str, tuple[int, int]]:  # fmt: skip
+    """How many predictors there are for how many languages: those that vary with the source alone, with the target alone, all.
+
+    A property of the targets has as many values as there are targets, whatever the sources. What is unknown is a predictor
+    too, one for each set of rows in which features are unknown, for the models have an indicator of it.
+    """
+    values = frame.select(pl.col(features).cast(pl.Float64).fill_null(np.nan)).to_numpy().reshape(len(frame), -1)
+    unknown = np.unique(np.isnan(values), axis=1)
+    columns = np.column_stack([values, unknown])
+    columns = columns[:, [len(np.unique(column)) > 1 for column in columns.T]]
+    names = {"source": labels(frame[source]), "target": labels(frame[target])}
+    roles = own_roles(columns, *names.values())
+    languages = {role: count(set(held)) for role, held in names.items()}
+    return {role: (roles.count(role), number) for role, number in languages.items()} | {"": (len(roles), max(languages.values()))}
+
+
+def check_predictors(frame: pl.DataFrame, features: Sequence[str], source: str = "source", target: str = "target") -> None:
+    """Raise DataError where there are more `predictors` than languages."""
+    for role, (number, languages) in predictors(frame, features, source, target).items():
+        if number > languages:
+            which, what = (f" that vary with the {role} alone", f"{role}s") if role else ("", "languages")
+            raise DataError(
+                f"{number} predictors{which} for {languages} {what}: rows of one language are no independent observations, so this "
+                f"many predictors can fit anything (what is unknown counts too). Name at most {languages}, or add languages."
+            )
 
 
 def _hold_out(

@@ -132,6 +132,22 @@ def test_a_feature_that_one_language_decides_has_no_interval() -> None:
     assert row["note"] == "without one of the languages it is the same in all pairs"
 
 
+def test_a_property_of_few_targets_is_of_so_many_languages() -> None:
+    rng = np.random.default_rng(0)
+    cells = [(f"s{source:02}", target, rng.normal()) for source in range(20) for target in range(8)]
+    of_target, of_source = rng.normal(size=8), rng.normal(size=20)
+    frame = pl.DataFrame([
+        {"source": source, "target": f"t{target}", "f1": f1, "distance": rng.normal(), "property": of_target[target], "size": of_source[int(source[1:])]}
+        for source, target, f1 in cells
+    ])  # fmt: skip
+    rows = pearson(frame, ["distance", "property", "size"], draws=50)
+    assert [row["languages"] for row in rows.values()] == [20, 8, 20]
+    assert rows["property"]["detectable"] == detectable(8) and rows["size"]["detectable"] == detectable(20)
+    few = pearson(frame.filter(pl.col("target") < "t3"), ["distance", "property"], draws=50)
+    assert few["property"]["r"] is None and "differs between 3 languages" in few["property"]["note"]
+    assert few["distance"]["r"] is not None
+
+
 def test_the_detectable_correlation_is_found_four_times_in_five() -> None:
     rng = np.random.default_rng(0)
     for languages in (13, 60):  # the normal approximation says a little too much of 13

@@ -137,7 +137,17 @@ def test_what_is_missing_is_a_column_of_its_block_whatever_stands_in_for_it():
 )
 def test_what_cannot_be_shared_out(blocks, message):
     frame = pairs(8, 5).with_columns(
-        pl.lit(None, pl.Float64).alias("hole"), same=pl.lit(1.0), **{f"x{i}": pl.col("a") * i for i in range(9)}
+        pl.lit(None, pl.Float64).alias("hole"), same=pl.lit(1.0), **{f"x{i}": pl.col("a") * (i + 1) for i in range(9)}
     )
     with pytest.raises(DataError, match=message):
         importance(frame, "y", blocks, draws=1)
+
+
+def test_what_is_unknown_counts_as_a_predictor():
+    names = [f"x{number}" for number in range(5)]
+    rng, frame = np.random.default_rng(6), pairs(8, 5)
+    frame = frame.with_columns(pl.Series(name, rng.normal(size=len(frame))) for name in names)
+    importance(frame, "y", {"all five": names}, draws=1)
+    holes = frame.with_columns(pl.when(pl.Series(rng.random(len(frame)) > 0.3)).then(pl.col(name)).alias(name) for name in names)
+    with pytest.raises(DataError, match="10 predictors for 8 languages"):
+        importance(holes, "y", {"all five": names}, draws=1)

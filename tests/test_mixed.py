@@ -147,6 +147,20 @@ def test_it_is_quick_with_all_of_de_vries_languages() -> None:
     assert row["low"] < 0.5 < row["high"] and row["high"] - row["low"] < 0.2
 
 
+def of_targets(frame: pl.DataFrame, number: int) -> pl.DataFrame:
+    rng, targets = np.random.default_rng(1), sorted(set(frame["target"]))
+    values = [dict(zip(targets, rng.normal(size=len(targets)), strict=True)) for _ in range(number)]
+    return frame.with_columns(pl.col("target").replace_strict(value).alias(f"p{place}") for place, value in enumerate(values))
+
+
+def test_properties_of_few_targets_have_few_degrees_of_freedom() -> None:
+    frame = of_targets(table(40, 5), 4)
+    rows = CrossedEffects().fit(frame, "f1", ["p0", "p1", "distance"]).coef_
+    assert (rows["df"][:2] <= 2).all() and rows["df"][2] > 20
+    with pytest.raises(DataError, match="4 features that vary with the target alone and 5 targets"):
+        CrossedEffects().fit(frame, "f1", ["p0", "p1", "p2", "p3"])
+
+
 @pytest.mark.parametrize(
     ("frame", "features", "says"),
     [

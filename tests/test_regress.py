@@ -14,7 +14,7 @@ from analysis.conformal import Fold, interval
 from analysis.features import with_typology
 from analysis.published import sumeval
 from analysis.ranking import ndcg, rank_correlation, regret, relevance
-from analysis.regress import baselines, differences, held_out, pipelines, rankings, scores
+from analysis.regress import baselines, differences, held_out, pipelines, predictors, rankings, scores
 from engine.errors import DataError, StudyError
 
 
@@ -200,6 +200,22 @@ def spoiled(**columns) -> pl.DataFrame:
     return table(8, 8, 5).with_columns(**columns)
 
 
+def test_properties_of_few_targets_are_counted_against_targets():
+    rng = np.random.default_rng(0)
+    cells = [(f"s{source:02}", f"t{target}") for source in range(40) for target in range(5)]
+    frame = pl.DataFrame(cells, ["source", "target"], orient="row").with_columns(y=pl.Series(rng.normal(size=200)), x=pl.Series(rng.normal(size=200)))
+    names = [f"p{number}" for number in range(6)]
+    for name in names:
+        frame = frame.with_columns(pl.col("target").replace_strict(dict(zip(sorted(set(frame["target"])), rng.normal(size=5), strict=True))).alias(name))
+    with pytest.raises(DataError, match="6 predictors that vary with the target alone for 5 targets"):
+        held_out(frame, "y", names, models=baselines())
+    assert predictors(frame, ["x", *names[:2]]) == {"source": (0, 40), "target": (2, 5), "": (3, 40)}
+    holes = frame.with_columns(pl.when(pl.col("target") != "t3").then(pl.col("p0", "p1")), x=pl.when(pl.col("source") != "s07").then("x"))
+    assert predictors(holes, ["x", *names[:2]]) == {"source": (1, 40), "target": (3, 5), "": (5, 40)}  # p0 and p1 are unknown together
+    with pytest.raises(DataError, match="6 predictors that vary with the target alone"):
+        held_out(holes, "y", ["x", *names[:5]], models=baselines())
+
+
 @pytest.mark.parametrize(
     ("frame", "features", "more", "error", "message"),
     [
@@ -210,7 +226,7 @@ def spoiled(**columns) -> pl.DataFrame:
         (spoiled(y=pl.when(pl.col("x") < 2).then("y").otherwise(float("nan"))), ["x"], {}, DataError, "rows have no y"),
         (pl.concat([spoiled(), spoiled()[:1]]), ["x"], {}, DataError, "share their source and target"),
         (spoiled().filter(pl.col("target") == "l00"), ["x"], {}, DataError, "0 of target can be held out"),
-        (spoiled(**{f"x{i}": pl.col("x") * i for i in range(9)}), [f"x{i}" for i in range(9)], {}, DataError, "9 predictors for 8 languages"),
+        (spoiled(**{f"x{i}": pl.col("x") * (i + 1) for i in range(9)}), [f"x{i}" for i in range(9)], {}, DataError, "9 predictors for 8 languages"),
         (spoiled(), ["x"], {"by": "targets"}, StudyError, "by='targets'.*Did you mean 'target'"),
     ],
 )
