@@ -22,7 +22,7 @@ class VolumeCurve:
     is not to pass; None for an outcome like the gain, that has none (nor a lowest, which is 0 else).
 
     After `fit`: `form_`, `reason_` (why this form), `aicc_` (by form; NaN where so few scores allow none), `curve_`,
-    `rss_`, `seeds_`.
+    `rss_`, `seeds_`, `why_not_` (why there are no intervals, else "").
     """
 
     def __init__(self, form: str | None = None, highest: float | None = 1.0) -> None:
@@ -44,10 +44,19 @@ class VolumeCurve:
         self.volume_, self.outcome_ = x, y
         names, runs = np.unique(np.asarray(seed), return_inverse=True) if seed is not None else (np.zeros(1), None)
         self.seeds_ = len(names)
-        if self.seeds_ > 1:
-            without = (runs != np.arange(len(names))[:, None]).astype(float)
-            self._replicates = fit(self.form_, x, y, without, self.highest)[0]
+        without = runs != np.arange(len(names))[:, None] if self.seeds_ > 1 else np.zeros((0, len(y)), dtype=bool)
+        self.why_not_ = self._why_not(names, without)
+        if self.seeds_ > 1 and not self.why_not_:
+            self._replicates = fit(self.form_, x, y, without.astype(float), self.highest)[0]
         return self
+
+    def _why_not(self, names: np.ndarray, without: np.ndarray) -> str:
+        """Why there are no intervals, "" where there are. `without`: (seeds, n) bool, the scores without each."""
+        for name, rows in zip(names, without, strict=False):
+            if len(np.unique(self.volume_[rows])) < 2:
+                return f"without seed {name} all scores are at one volume"
+        coefficients, scores = COEFFICIENTS[self.form_], len(self.outcome_)
+        return f"{scores} scores and {coefficients} coefficients leave no noise to see" if self.seeds_ == 1 and scores <= coefficients else ""
 
     def predict(self, volume: Sequence[float]) -> np.ndarray:
         """The curve at these volumes: (n, 3), with the ends of 95% intervals for the curve itself (not for one run)."""
@@ -59,16 +68,17 @@ class VolumeCurve:
         With seeds: the jackknife over seeds with Student's t (Efron & Tibshirani 1993, chapter 11), for all scores of a
         seed share its teacher, and a bootstrap cannot leave the range of so few. Without: the profile likelihood (Bates
         & Watts 1988, section 6.1.2), that is the range of the quantity over all curves that fit nearly as well. NaN
-        where neither can be had.
+        where neither can be had, for which `why_not_` has the reason.
         """
         estimate = float(quantity(self.curve_)[0])
+        if self.why_not_:
+            return estimate, np.nan, np.nan
         if self.seeds_ > 1:
             values = quantity(self._replicates)
             error = np.sqrt((self.seeds_ - 1) * values.var())
             half = -stdtrit(self.seeds_ - 1, 0.025) * error
             return estimate, estimate - half, estimate + half
-        if (freedom := len(self.outcome_) - COEFFICIENTS[self.form_]) < 1:
-            return estimate, np.nan, np.nan
+        freedom = len(self.outcome_) - COEFFICIENTS[self.form_]
         limit = self.rss_ * (1 + stdtrit(freedom, 0.025) ** 2 / freedom)
         values = quantity(region(self.form_, self.volume_, self.outcome_, limit, self.highest))
         return estimate, min(estimate, values.min()), max(estimate, values.max())
@@ -76,6 +86,7 @@ class VolumeCurve:
     def summary(self) -> dict[str, Any]:
         """A row of `curves`."""
         how = f"jackknife over {self.seeds_} seeds" if self.seeds_ > 1 else "profile"
+        how = f"none: {self.why_not_}" if self.why_not_ else how
         return summarize(self, self.volume_.min(), self.volume_.max()) | {"interval": how, "scores": len(self.outcome_)}
 
 
@@ -88,7 +99,7 @@ def curves(
     One row each: `by`; form, reason; aicc_<form>; a, b, scale (c or s); start (at the smallest volume observed), rise
     (from there to the largest), asymptote and enough (the volume for 95% of it; the smallest observed where that has
     as much), each with _low and _high; enough_says, why it is null or no more than that; interval (how intervals were
-    had); scores. Where all scores are at one volume, only the reason says so. Raises DataError as `VolumeCurve.fit`,
+    had, or why there are none); scores. Where all scores are at one volume, only the reason says so. Raises DataError as `VolumeCurve.fit`,
     and where no column says the volume.
     """
     required(frame, [outcome, volume, *by, *([seed] if seed else [])])

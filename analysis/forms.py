@@ -73,10 +73,12 @@ def choose(
     own coefficients, else it fits their means whatever they are.
     """
     aicc = dict.fromkeys(FORMS, np.nan)
+    if not any(rss.values()) and len(rss) > 1:
+        return "log-linear", "all scores are 0, as any form has it: log-linear is taken, not chosen", aicc
     for form, left in rss.items():
         parameters = coefficients[form] + 1  # and the variance
         room = scores - parameters - 1
-        if volumes > COEFFICIENTS[form] and room > 0:
+        if volumes > COEFFICIENTS[form] and room > 0 and left > 0:
             aicc[form] = scores * np.log(left / scores) + 2 * parameters * (1 + (parameters + 1) / room)
     if len(rss) == 1:
         return next(iter(rss)), "as asked", aicc

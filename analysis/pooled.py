@@ -119,6 +119,8 @@ class _Moments:
         if freedom < 1 or len(own) < 2:
             return {"rise": own * span, "rise_shrunk": np.full(len(own), np.nan)}
         noise = (self.yy - own * self.gy[at]).sum() / freedom / gg
+        if not (noise > 0).all():
+            return {"rise": own * span, "rise_shrunk": own * span}
         weight = 1 / noise
         spread = (weight * (own - np.average(own, weights=weight)) ** 2).sum() - (len(own) - 1)
         between = max(0.0, spread / (weight.sum() - (weight**2).sum() / weight.sum()))

@@ -170,7 +170,7 @@ def volume_curves(cells: Cells) -> dict[str, Any]:
         "source", "target", "volume", pl.col("mean").alias(cells.score), pl.col("half").alias("± 95%"), "seeds",
     ))  # fmt: skip
     teachers = transfer.filter(pl.col("volume") == 0).select("source", "target", pl.col("mean").alias("teacher"))
-    columns = ["source", "target", "teacher", "form", "start", "rise", "rise_low", "rise_high", "enough", "enough_says"]
+    columns = ["source", "target", "teacher", "form", "start", "rise", "rise_low", "rise_high", "enough", "enough_says", "interval"]
     fits = Table(
         f"{cells.name}-fits",
         f"The students' fitted curves: their teacher's {cells.score}; theirs at the smallest volume; the rise from there to the largest; the "

@@ -172,6 +172,25 @@ def test_enough_is_not_sought_below_the_observed_volumes() -> None:
     assert row["enough"] == 1_000 and row["enough_says"] == "the smallest observed, or less"
 
 
+@pytest.mark.filterwarnings("error")
+def test_why_there_is_no_interval_is_said() -> None:
+    uneven = VolumeCurve().fit([100, 1_000, 100], [0.5, 0.6, 0.55], [1, 1, 2]).summary()
+    assert uneven["rise_low"] is None and uneven["interval"] == "none: without seed 1 all scores are at one volume"
+    two = VolumeCurve().fit([100, 1_000], [0.5, 0.6]).summary()
+    assert two["rise_high"] is None and two["interval"] == "none: 2 scores and 2 coefficients leave no noise to see"
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_model_that_never_scores_has_a_flat_curve() -> None:
+    for seeds in (None, np.repeat(range(3), 4)):
+        row = VolumeCurve().fit(np.tile(VOLUMES[1:5], 3), np.zeros(12), seeds).summary()
+        assert row["form"] == "log-linear" and "all scores are 0" in row["reason"]
+        assert (row["rise"], row["rise_low"], row["rise_high"]) == (0, 0, 0)
+    frame = students(results(np.random.default_rng(9))).with_columns(f1=pl.lit(0.0))
+    with pytest.raises(DataError, match="f1 is 0.0 in all"):
+        PooledCurve().fit(frame)
+
+
 def test_the_pooled_curve_has_a_common_shape_and_speaks_of_languages() -> None:
     frame = students(results(np.random.default_rng(9)))
     pooled = PooledCurve().fit(frame)
