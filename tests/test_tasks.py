@@ -156,12 +156,20 @@ def test_a_study_of_pairs_ends_as_rows_of_each_label(tmp_path, few, capsys):
 
 
 def test_a_study_of_questions_has_squads_scores(tmp_path, few):
-    row = run_here(study_of("qa", tmp_path), tmp_path / "out").row(0, named=True)
-    assert row["form"] == "text" and row["entity_type"] == "ALL" and row["truncated"] == 0
+    row = run_here(study_of("qa", tmp_path, sources="x-deu+x-eng"), tmp_path / "out").row(0, named=True)
+    assert row["sources"] == ["x-deu", "x-eng"] and row["form"] == "text" and row["entity_type"] == "ALL" and row["truncated"] == 0
     assert 1 >= row["f1"] >= row["exact_match"] >= 0 and row["collapsed"] == (row["f1"] < 0.05)
     assert row["tp"] is None and row["precision"] is None and 0 <= row["source_f1"] <= 1
     tp, fp, fn = counts(Store(str(tmp_path / "out")), row["scored"]).sum(axis=0)  # what the paired bootstrap reads
     assert 2 * tp / (2 * tp + fp + fn) == pytest.approx(row["f1"])
+
+
+def test_pairs_of_several_sources_are_pooled_and_their_teachers_averaged(tmp_path, few):
+    study = study_of("nli", tmp_path, sources="x-deu+x-eng", methods=("direct", "multi-teacher"), volumes=(0, 40))
+    direct, mixed = run_here(study, tmp_path / "out").filter(entity_type="ALL").sort("method").iter_rows(named=True)
+    assert (direct["method"], direct["volume"], mixed["method"], mixed["volume"]) == ("direct", 0, "multi-teacher", 40)
+    assert direct["sources"] == mixed["sources"] == ["x-deu", "x-eng"]
+    assert mixed["gain"] == pytest.approx(mixed["f1"] - mixed["teacher_f1"]) and mixed["status"] == "done"
 
 
 def test_the_example_of_the_docs_is_a_study(tmp_path):
