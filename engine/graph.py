@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from engine.fingerprint import fingerprint
 from engine.records import record
-from engine.spec import RECIPE_VERSION, Cell, Checkpoint, StepRecipe, takes_volume
+from engine.spec import Cell, Checkpoint, StepRecipe, recipe_version, takes_volume
 from engine.store import slug
 
 Needs = tuple[tuple[str, str], ...]  # (role, artifact)
@@ -32,7 +32,7 @@ class Step:
     @classmethod
     def of(cls, recipe: StepRecipe, about: str, needs: Needs, model: str) -> "Step":
         """The step of a recipe."""
-        stamp = fingerprint([recipe.kind, RECIPE_VERSION[recipe.kind], recipe])
+        stamp = fingerprint([recipe.kind, recipe_version(recipe), recipe])
         return cls(recipe, stamp, f"{recipe.kind}-{slug(about)}-{stamp}", needs, about, model)
 
     @property

@@ -30,7 +30,7 @@ from engine.fingerprint import canonical
 from engine.graph import CellWork, Step
 from engine.measured import columns
 from engine.records import record
-from engine.spec import RECIPE_VERSION, Resources, Site
+from engine.spec import Resources, Site, recipe_version
 from engine.store import Store, digest
 from engine.store.retry import full
 from engine.tasks.ner import f1
@@ -189,7 +189,7 @@ def _record(step: Step, figures: Mapping[str, Any], started: datetime, resources
     return {
         "kind": step.kind,
         "fingerprint": step.fingerprint,
-        "recipe_version": RECIPE_VERSION[step.kind],
+        "recipe_version": recipe_version(step.recipe),
         "recipe": canonical(step.recipe),
         "needs": dict(step.needs),
         "figures": dict(figures),

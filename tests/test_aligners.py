@@ -85,6 +85,7 @@ def test_an_encoder_has_the_layers_it_has(tiny: str) -> None:
 
 @pytest.mark.parametrize("name", ["eflomal", "fast-align"])
 def test_a_statistical_aligner_learns_from_the_pairs_it_aligns(name: str) -> None:
+    assert StatisticalAligner(name)([]) == []
     pytest.importorskip("thot", reason="sil-thot is not installed")
     text = sandbox.translations("x-eng", "x-tur", "dev")[:250]
     pairs = [(ours.words, theirs.words) for ours, theirs, _ in text]

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from engine.cells import expand
 from engine.compiler import compile_study
 from engine.fingerprint import FingerprintError, Part, canonical, fingerprint
-from engine.spec import Checkpoint, Resources, Split, Study, Training
+from engine.graph import Step
+from engine.spec import Checkpoint, Pretraining, PretrainRecipe, Resources, Split, Study, Training
 
 ROOT = Path(__file__).resolve().parents[1]
 values = st.recursive(
@@ -49,6 +50,15 @@ def test_it_is_the_hash_of_the_canonical_form_as_json(value: object) -> None:
 def test_fingerprints_are_those_of_the_first_stores() -> None:
     assert fingerprint(Split("news", "swa", "train", "1", ("LOC", "PER"))) == "3dbcc197d9ac"
     assert fingerprint(["x", 1, 2.5, None, True, Checkpoint("m", "é")]) == "c541628151a1"
+
+
+def test_another_way_to_corrupt_spans_changes_the_steps_that_do_and_no_others() -> None:
+    def step(objective: str) -> str:
+        training, text = Pretraining(objective=objective, sentences=10, steps=5), Split("news", "swa", "text", "1", ())
+        return Step.of(PretrainRecipe(Checkpoint("m", "1"), (text,), training, 0), "x", (), "m").fingerprint
+
+    assert (step("denoise"), step("masked-lm")) == ("f724c50bfc37", "51dc70cf3990")
+    assert step("span-corruption") != "aa35724981ea"  # whose spans could stand side by side
 
 
 def test_another_process_gives_the_same() -> None:

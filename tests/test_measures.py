@@ -77,6 +77,13 @@ def test_a_rotated_space_is_aligned_to_all_that_looks_past_rotations(seed, d, sc
     assert all(math.isfinite(value) for value in alignment(x, turned).values())
 
 
+def test_so_few_sentences_that_any_value_would_come_of_them_have_none():
+    x, y = np.random.default_rng(0).normal(size=(2, 3, 8)).astype(np.float32)
+    assert cka(x[:2], y[:2]) == pytest.approx(1) and procrustes(x[:2], y[:2]) in (pytest.approx(0), pytest.approx(2))  # whatever they are
+    none = [{name for name, value in alignment(x[:n], y[:n]).items() if value is None} for n in (1, 2, 3)]
+    assert none == [{"alignment_cka", "alignment_procrustes", "alignment_retrieval"}, {"alignment_cka", "alignment_procrustes"}, set()]
+
+
 def test_alignment_of_the_same_and_of_the_unrelated():
     rng = np.random.default_rng(0)
     x, y = (rng.normal(size=(300, 40)).astype(np.float32) for _ in range(2))

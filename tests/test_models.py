@@ -4,11 +4,14 @@ import json
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from toy import TYPES, toy_sentences
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MT5Config, MT5ForConditionalGeneration
@@ -295,6 +298,10 @@ class TestEncoder:
 
 
 class TestPretraining:
+    @pytest.fixture(scope="class")
+    def corrupting(self, tiny):
+        return pretrainer(tiny, "span-corruption", seed=0)
+
     @pytest.mark.parametrize("objective", ["masked-lm", "denoise", "span-corruption"])
     def test_the_loss_falls_and_a_tagger_can_start_from_it(self, tiny, objective, tmp_path):
         model = pretrainer(tiny, objective, seed=0)
@@ -340,6 +347,20 @@ class TestPretraining:
         left_out = sum(map(len, spans.values()))
         assert left_out == round(0.15 * (len(restored) - 1)) and len(spans) == round(left_out / 3)
         assert examples[0].slots == [0, *targets[0][:-1]]
+
+    @given(st.lists(st.integers(1, 60), min_size=1, max_size=4), st.floats(0.01, 0.99), st.integers(0, 99))
+    @settings(deadline=None, max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_no_sentinel_of_span_corruption_stands_first_or_beside_another(self, corrupting, sizes, masked, seed):
+        words = [word for sentence in TEXT for word in sentence.words]
+        text = [Sentence(tuple(words[:size])) for size in sizes]
+        sentinels = set(sentinel_ids(corrupting.tokenizer))
+        for example, wanted in zip(*corrupting.examples(text, masked, 256, seed), strict=True):
+            read = [i in sentinels for i in example.input_ids[:-1]]
+            written = [i in sentinels for i in wanted[:-1]]
+            whole = len(read) + len(written) - 2 * sum(read)
+            assert 1 <= sum(read) == sum(written) and len(written) - sum(written) == min(max(1, round(whole * masked)), max(whole - 1, 1))
+            assert not any(a and b for a, b in pairwise([True, *read])) or whole == 1
+            assert not any(a and b for a, b in pairwise([*written, True]))
 
     def test_masked_words_of_an_encoder(self, e5):
         model = pretrainer(e5, "masked-lm", seed=0)

@@ -5,15 +5,23 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from toy import TYPES
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5Tokenizer
 
 from engine.data.sentences import Sentence
 from engine.errors import ModelError
+from engine.models.load import new_tagger
+from engine.models.mt5 import SlotTagger
+from engine.models.predict import decode, probabilities
 from engine.models.speller import sentinel_ids
 from engine.models.windows import Subwords, Window, make_windows, special_ids
+from engine.tasks.ner import tag_set
+from engine.train.tagging import tag_ids
 
+TAGS = tag_set(TYPES)
 WORDS = ["ada", "Mr", "in", "Nero"]
 SPELLED = ["</s>", "<pad>", "<extra_id_3>", "▁"]
 ODD = ["\u200b", "\u200d\u200b", "a\u0301\u0323", "👩‍👩‍👧", "\ufeff", "ﷺ", "x" * 300, "İ", "\x00"]
@@ -119,3 +127,32 @@ def test_a_word_longer_than_the_window_is_cut_and_keeps_its_slot(tokenizer):
 def test_too_small_a_window_is_refused(tokenizer):
     with pytest.raises(ModelError, match="max_tokens=2: a window with one word needs at least 3 ids"):
         layouts(tokenizer, slots=True)([Sentence(("in",))], 2)
+
+
+@pytest.fixture(scope="module")
+def taggers(tiny: str) -> dict[str, SlotTagger]:
+    return {form: new_tagger(tiny, form, TAGS, seed=0) for form in ("slots", "sentinel")}
+
+
+@thorough
+@given(sentences=texts, max_tokens=st.integers(8, 64), form=st.sampled_from(["slots", "sentinel"]), random=st.randoms(use_true_random=False))
+def test_any_tags_come_back_from_what_is_asked_of_a_model_that_answers_it(taggers, sentences, max_tokens, form, random):
+    """Tags -> what training asks for, window by window -> a model that answers just that -> tags."""
+    tagger = taggers[form]
+    gold = [Sentence(sentence.words, tuple(random.choice(TAGS) for _ in sentence.words)) for sentence in sentences]
+    windows, asked = tagger.examples(gold, tag_ids(gold, TAGS), max_tokens)
+    order = iter(sorted(range(len(windows)), key=lambda number: len(windows[number].input_ids), reverse=True))  # as they are predicted
+
+    def answer(input_ids: torch.Tensor, attention_mask: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros(*slots.shape, len(TAGS))
+        for row, ids, number in zip(logits, input_ids.tolist(), order, strict=False):
+            assert ids[: len(windows[number].input_ids)] == windows[number].input_ids
+            row[range(len(asked[number])), list(asked[number])] = 9.0
+        return logits
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tagger, "answer", answer)
+        assert decode(probabilities(tagger, gold, max_tokens, batch_size=3), TAGS) == [sentence.tags for sentence in gold]
+    if form == "sentinel":  # each tag is written before the next is asked for
+        written = [[tagger.tag_ids.index(i) for i in window.slots[1:]] for window in windows]
+        assert written == [list(tags)[:-1] for tags in asked]

@@ -10,7 +10,6 @@ from engine.fingerprint import fingerprint
 from engine.graph import Needs, Step, roles
 from engine.spec import (
     MIXTURES,
-    RECIPE_VERSION,
     Cell,
     DistillRecipe,
     EvaluateRecipe,
@@ -18,6 +17,7 @@ from engine.spec import (
     Perturbation,
     SimilarityRecipe,
     Weights,
+    recipe_version,
 )
 from engine.store import slug
 
@@ -98,7 +98,7 @@ class Students:
     def any_volume(self, step: Step) -> str:
         """Stands for a step that goes through a pool, however much of it."""
         recipe = replace(step.recipe, volume=0)
-        return fingerprint([recipe.kind, RECIPE_VERSION[recipe.kind], recipe])
+        return fingerprint([recipe.kind, recipe_version(recipe), recipe])
 
 
 def _need_of(similarity: Step | None) -> Needs:

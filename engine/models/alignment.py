@@ -6,12 +6,18 @@ X and Y are (n, d) float32: row i of both is one meaning. Formulas, what each is
 import numpy as np
 
 
-def alignment(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    """All measures, by the name of their column. At least two sentences."""
+def alignment(x: np.ndarray, y: np.ndarray) -> dict[str, float | None]:
+    """All measures, by the name of their column. None where so few sentences would have any value.
+
+    One sentence is its own nearest neighbor, and two, centered, are one line, which a rotation maps to any other.
+    """
     return {
-        "alignment_cosine": cosine(x, y), "alignment_cka": cka(x, y), "alignment_retrieval": retrieval(x, y),
-        "alignment_distance": float(np.linalg.norm(x.mean(0) - y.mean(0))), "alignment_procrustes": procrustes(x, y),
-    }  # fmt: skip
+        "alignment_cosine": cosine(x, y),
+        "alignment_cka": cka(x, y) if len(x) > 2 else None,
+        "alignment_retrieval": retrieval(x, y) if len(x) > 1 else None,
+        "alignment_distance": float(np.linalg.norm(x.mean(0) - y.mean(0))),
+        "alignment_procrustes": procrustes(x, y) if len(x) > 2 else None,
+    }
 
 
 def cosine(x: np.ndarray, y: np.ndarray) -> float:

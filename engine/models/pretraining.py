@@ -158,17 +158,21 @@ def _corrupt_spans(
 
 
 def _span_lengths(length: int, masked: float, random: Random) -> list[tuple[int, int]]:
-    """Cut `length` ids into pairs of a stretch that is kept and a span that is left out, together `masked` of them."""
-    out = min(max(1, round(length * masked)), length)
-    spans = min(max(1, round(out / SPAN)), length - out + 1)
-    return list(zip(_parts(length - out, spans, 0, random), _parts(out, spans, 1, random), strict=True))
+    """Cut `length` ids into pairs of a stretch that is kept and a span that is left out, together `masked` of them.
+
+    As T5 does, no part is empty, so that no sentinel stands first or beside another; a single id is left out alone.
+    """
+    if length == 1:
+        return [(0, 1)]
+    out = min(max(1, round(length * masked)), length - 1)
+    spans = min(max(1, round(out / SPAN)), length - out)
+    return list(zip(_parts(length - out, spans, random), _parts(out, spans, random), strict=True))
 
 
-def _parts(total: int, parts: int, least: int, random: Random) -> list[int]:
-    """Cut `total` at random into so many parts of at least `least`."""
-    free = total - least * parts
-    cuts = sorted(random.randint(0, free) for _ in range(parts - 1))
-    return [high - low + least for low, high in zip([0, *cuts], [*cuts, free], strict=True)]
+def _parts(total: int, parts: int, random: Random) -> list[int]:
+    """Cut `total` into so many parts of at least 1, each way to do it as likely as any other."""
+    cuts = sorted(random.sample(range(1, total), parts - 1))
+    return [high - low for low, high in zip([0, *cuts], [*cuts, total], strict=True)]
 
 
 def _masked_lm_head(model: PreTrainedModel) -> nn.Module:

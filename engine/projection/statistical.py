@@ -39,6 +39,8 @@ class StatisticalAligner:
 
     def __call__(self, pairs: Sequence[tuple[Sequence[str], Sequence[str]]]) -> list[Alignment]:
         """Return the alignment of each pair (source words, target words). They should be many: hundreds at least."""
+        if not pairs:
+            return []
         forward = self._trained(pairs)
         backward = self._trained([(target, source) for source, target in pairs])
         aligner = self._thot.SymmetrizedAligner(forward, backward)

@@ -37,6 +37,7 @@ from engine.spec.recipes import (
     TranslatedText,
     TranslateRecipe,
     Weights,
+    recipe_version,
 )
 from engine.spec.site import (
     Resources,
@@ -135,5 +136,6 @@ __all__ = [
     "WordAlignment",
     "parse_axis",
     "protocol",
+    "recipe_version",
     "takes_volume",
 ]

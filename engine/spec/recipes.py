@@ -15,6 +15,7 @@ RECIPE_VERSION = {
     "lm": 1, "overlap": 1, "alignment": 1, "teachers": 1,
     "translate": 1, "project": 1, "score": 1,
 }  # fmt: skip
+OBJECTIVE_VERSION = {"span-corruption": 1}  # added to the version of the steps that go by this objective
 
 
 @dataclass(frozen=True)
@@ -321,6 +322,12 @@ class ScoreRecipe:
     kind = "score"
     projected: str
     data: Split
+
+
+def recipe_version(recipe: "StepRecipe") -> int:
+    """The version of what a recipe's step puts out: its kind's, and its objective's where it has one."""
+    objective = recipe.training.objective if recipe.kind == "pretrain" else recipe.objective if recipe.kind == "lm" else ""
+    return RECIPE_VERSION[recipe.kind] + OBJECTIVE_VERSION.get(objective, 0)
 
 
 StepRecipe = (
