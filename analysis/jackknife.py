@@ -1,18 +1,18 @@
 """Intervals by language for any statistic of pairs: how it changes as each language is left out in turn.
 
 The sources' changes and the targets' give a variance each. Their sum has the noise of a pair twice, and so is rather too
-large; a language that is both source and target has both its changes at once (Cameron, Gelbach & Miller 2011; Aronow,
-Samii & Assenova 2015). The quantile is Student's, with Satterthwaite's degrees of freedom of the sum: three sources that
+large; a language that is both source and target leaves both roles at once (Cameron, Gelbach & Miller 2011; Aronow, Samii
+& Assenova 2015). The quantile is Student's, with Satterthwaite's degrees of freedom of the sum: three sources that
 differ more than the targets do leave two, however many targets there are.
 
 Of fewer than five languages nothing can be said in general. Such a role is fixed: what is estimated is the mean over these
 languages, the interval is over those of the other role, and `Jackknife.over` says so.
 
 Chosen by measurement, of which `python -m benchmarks statistics` repeats a part. Means of tables without an effect, with
-the spreads of `analysis.design.Assumptions` or of one role alone, from 5 x 5 to 20 x 20 and 5 x 40 languages and of all
-sets of two of 5 to 8: 3 to 6% false alarms, 1% where all is noise of the pair. The bootstrap with products of languages'
-weights and the degrees of freedom of the larger role, which this has replaced: 12% at 5 x 40, 26% at 2 x 20, 13 to 18% of
-sets. Slopes on distances: 1 to 5%.
+the spreads of `analysis.design.Assumptions` or of one role alone, from 5 x 5 to 20 x 20 and 5 x 40 languages, of 5 to 20 in
+both roles and of all sets of two of 5 to 8: 3 to 6% false alarms, 1% where all is noise of the pair. The bootstrap with
+products of languages' weights and the degrees of freedom of the larger role, which this has replaced: 12% at 5 x 40, 26% at
+2 x 20, 13 to 18% of sets. Slopes on distances: 1 to 5%.
 """
 
 from dataclasses import dataclass
@@ -30,9 +30,9 @@ ROLES = ("source", "target")
 class Jackknife:
     """What is left of some pairs without each language, and what follows from estimates of it.
 
-    `weights`: (1 + languages of each role that is not fixed, n), 0 or 1; the first row has all pairs. `places`: for each
-    of these roles the numbers of its languages, which both roles share. `names`: what each row of `weights` but the first
-    is without. `fixed`: "source" or "target", the role that the estimate takes as it is, or None. `over`: in words, the
+    `weights`: (1 + languages of each role that is not fixed + those of both, n), 0 or 1; the first row has all pairs, the
+    last are without a language in both roles. `places`: for each of these roles, and for both, the numbers of its languages,
+    which they share. `names`: what each row of `weights` but the first is without. `fixed`: "source" or "target", the role that the estimate takes as it is, or None. `over`: in words, the
     languages that the interval is over.
     """
 
@@ -51,10 +51,12 @@ class Jackknife:
         kept = [role for role in ROLES if role != fixed]
         codes = sorted({code for role in kept for code in left[role]})
         counted = kept if fixed else _crossed(left)
-        names = tuple(code for role in counted for code in left[role])
-        rows = [left[role][code] for role in counted for code in left[role]]
-        weights = np.vstack([np.ones(len(pairs.outcome)), *rows]).astype(float)
-        places = tuple(np.array([codes.index(code) for code in left[role]]) for role in counted)
+        parts = [left[role] for role in counted]
+        if len(parts) == 2:
+            parts.append({code: rows & parts[1][code] for code, rows in parts[0].items() if code in parts[1]})
+        names = tuple(code for part in parts for code in part)
+        weights = np.vstack([np.ones(len(pairs.outcome)), *(rows for part in parts for rows in part.values())]).astype(float)
+        places = tuple(np.array([codes.index(code) for code in part], dtype=int) for part in parts)
         over = " and ".join(f"{len(left[role])} {role}s" for role in kept)
         return cls(weights, places, names, fixed, over + (_these(pairs, fixed) if fixed else ""))
 
@@ -68,12 +70,14 @@ class Jackknife:
         changes, total, spread = np.zeros((len(languages), values.shape[1])), 0.0, 0.0
         ends = np.cumsum([len(places) for places in self.places])[:-1]
         with np.errstate(invalid="ignore", divide="ignore"):
-            for own, places in zip(np.split(values[1:], ends), np.split(of, ends), strict=True):
+            parts = list(zip(np.split(values[1:], ends), np.split(of, ends), strict=True))
+            for own, places in parts[:2]:
                 number = len(own)
-                moved = (own - own.mean(axis=0)) * np.sqrt((number - 1) / number)
-                changes[places] += moved
-                variance = (moved**2).sum(axis=0)
+                changes[places] = (own - own.mean(axis=0)) * np.sqrt((number - 1) / number)
+                variance = (changes[places] ** 2).sum(axis=0)
                 total, spread = total + variance, spread + variance**2 / (number - coefficients)
+            for own, places in parts[2:]:
+                changes[places] = (own - values[0]) * np.sqrt((len(languages) - 1) / len(languages))
             error = np.sqrt((changes**2).sum(axis=0))
             freedom = np.minimum(total**2 / spread, len(languages) - coefficients)
             half = -stdtrit(freedom, 0.025) * error

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
+from itertools import combinations, product
 from multiprocessing import get_context
 
 import numpy as np
@@ -14,13 +14,17 @@ import polars as pl
 from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLM, VCSpec
 
+from analysis.contrast import mean
 from analysis.correlate import correlate
 from analysis.importance import importance
+from analysis.jackknife import Jackknife
 from analysis.mixed import CrossedEffects
+from analysis.pairs import Pairs
 from benchmarks.measure import seconds
 from benchmarks.report import Report
 
 TABLES, DRAWS, EFFECT = 500, 499, -0.5
+MEANS = 4_000  # tables for a mean: one product of matrices has them all
 LANGUAGES, MANY_DRAWS, FEATURES = 100, 10_000, 7
 COORDINATES = 3
 NAMES = ("distance", "property")
@@ -34,6 +38,12 @@ COMPARED = (
     "By language: the interval of `analysis.correlate` and its permutation test; by row: Fisher's interval and the test that "
     "take pairs for independent. Bootstrap: quantiles of the weighted bootstrap by language. Model: `analysis.mixed`, the slope "
     "of the same distance beside the property. Shares: `analysis.importance`, of R2, by language and by row."
+)
+
+OF_MEANS = (
+    f"Means: of {MEANS:,} tables with such effects and noise and without a distance, `analysis.contrast` against the t interval of rows. "
+    "A source set has the mean of its languages' effects. Of a role that is fixed (“for these”), the mean of these is to be "
+    "covered. The false alarms are the rest: intervals move with the mean."
 )
 
 
@@ -52,6 +62,9 @@ class Design:
 
 
 DESIGNS = (Design(10, 10, True), Design(20, 20, True), Design(40, 40, True), Design(10, 20), Design(5, 40), Design(15, 15, True, 0.7))
+
+MEAN_OF = (Design(2, 20), Design(3, 20), Design(4, 20), Design(5, 10), Design(5, 40), Design(40, 5), Design(20, 20), Design(10, 10, True))
+SETS = ((5, 6), (5, 12), (8, 10))  # languages, of which all sets of two are sources; and targets
 
 
 def table(design: Design, effect: float, rng: np.random.Generator) -> pl.DataFrame:
@@ -101,6 +114,30 @@ def rates(design: Design, effect: float, tables: int = TABLES) -> dict[str, floa
         return pl.DataFrame(list(each)).mean().row(0, named=True)
 
 
+def means() -> Iterator[tuple[str, dict[str, float]]]:
+    """For each of MEAN_OF and SETS what it is, and the shares of tables whose mean the intervals cover, by language and by row."""
+    rng = np.random.default_rng(0)
+    for design in MEAN_OF:
+        yield str(design), _covered(Pairs.of(table(design, 0.0, rng), "f1", ()), rng)
+    for languages, targets in SETS:
+        sets = ["+".join(pair) for pair in combinations((f"s{number}" for number in range(languages)), 2)]
+        cells = pl.DataFrame(product(sets, (f"t{number}" for number in range(targets))), ["source", "target"], orient="row")
+        named = f"all {len(sets)} sets of two of {languages} sources x {targets} targets"
+        yield named, _covered(Pairs.of(cells.with_columns(f1=pl.int_range(pl.len())), "f1", ()), rng)
+
+
+def _covered(pairs: Pairs, rng: np.random.Generator) -> dict[str, float]:
+    codes, held = pairs.members
+    effects = {role: held / held.sum(axis=1, keepdims=True) @ rng.standard_normal((len(codes), MEANS)) for role in ("source", "target")}
+    effects = {role: of_each[getattr(pairs, role)] for role, of_each in effects.items()}
+    outcomes = effects["source"] + effects["target"] + rng.standard_normal(effects["source"].shape)
+    left = Jackknife.of(pairs)
+    truth = effects[left.fixed].mean(axis=0) if left.fixed else 0.0
+    _, low, high, _ = left.interval(mean(left.weights) @ outcomes)
+    row = stats.ttest_1samp(outcomes, 0).confidence_interval()
+    return {"language": float(np.mean((low <= truth) & (truth <= high))), "row": float(np.mean((row.low <= truth) & (truth <= row.high)))}
+
+
 def run() -> Report:
     """Simulate all designs, and time the draws."""
     figures, rows = {}, []
@@ -108,10 +145,13 @@ def run() -> Report:
         shares = rates(design, effect)
         figures |= {f"{design}, effect {effect:g}: {name}": share for name, share in shares.items()}
         rows += _rows(design, effect, shares)
+    for name, shares in means():
+        figures |= {f"mean, {name}: covered by {by}": share for by, share in shares.items()}
+        rows.append((f"mean, {name}: 95% interval covers", f"{shares['language']:.1%}", "", "", f"{shares['row']:.1%}", f">= {1 - ALARMS:.0%}"))
     for name, value, goal in _speed():
         figures[name] = value
         rows.append((name, f"{value:.1f}", "", "", "", goal))
-    return Report("statistics", ("tables", "by language", "bootstrap", "model", "by row", "goal"), rows, figures, (SIMULATED, COMPARED))
+    return Report("statistics", ("tables", "by language", "bootstrap", "model", "by row", "goal"), rows, figures, (SIMULATED, COMPARED, OF_MEANS))
 
 
 def _rows(design: Design, effect: float, shares: dict[str, float]) -> Iterator[tuple[str, ...]]:

@@ -1,6 +1,6 @@
 """Contrasts over pairs of languages: against hand calculation, scipy and a planted truth; what they refuse; real tables."""
 
-from itertools import combinations, product
+from itertools import combinations, permutations, product
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +141,19 @@ def test_few_false_alarms_where_source_sets_overlap(languages: int, targets: int
     sets = [f"s{one}+s{two}" for one, two in combinations(range(languages), 2)]
     for spread in (Assumptions().gain, Assumptions().f1, (1, 0, 0.3)):
         assert alarms(sets, targets, spread, np.random.default_rng(6)) <= 0.07
+
+
+@pytest.mark.parametrize("number", [5, 10, 20])
+def test_few_false_alarms_where_languages_have_both_roles(number: int) -> None:
+    rng, codes = np.random.default_rng(7), [f"l{n:02}" for n in range(number)]
+    table = pl.DataFrame(permutations(codes, 2), ["source", "target"], orient="row").with_columns(y=pl.int_range(pl.len()))
+    pairs = Pairs.of(table, "y", [])
+    left = Jackknife.of(pairs)
+    assert left.over == f"{number} sources and {number} targets" and len(left.weights) == 1 + 3 * number
+    for alike in (0.0, 1.0):  # are a language's effects as source and as target the same?
+        effect, other = rng.normal(size=(2, number, 2000))
+        outcomes = effect[pairs.source] + (alike * effect + (1 - alike) * other)[pairs.target] + rng.normal(size=(len(table), 2000))
+        assert (left.interval(mean(left.weights) @ outcomes)[3] < 0.05).mean() <= 0.07
 
 
 def test_rows_taken_for_independent_would_alarm() -> None:
