@@ -164,7 +164,7 @@ def _hypotheses(study: Study, assumed: Assumptions, rng: np.random.Generator) ->
                 name, "F1 per sd", sets, *varies, lambda outcomes: spread(coefficients @ outcomes / per_sd)[:2], crossed=False
             )
     if {"direct", "in-language"} <= set(study.methods):
-        whole = [(("all",), target) for target in sorted({target for _, target in pairs})]
+        whole = [(("all sources",), target) for target in sorted({target for _, target in pairs})]
         test = _test(whole, mean)
         for perturbation in sorted({*study.perturbations} - {"none"}):  # the spread has its seeds' noise in it
             yield Hypothesis(f"robust to {perturbation}", "F1 per share edited", whole, assumed.robust, 0.0, test)
@@ -223,7 +223,7 @@ def _pairs(planned: Planned) -> Pairs:
 
 
 def _size(pairs: int) -> int:
-    """Tables, and bootstrap draws: fewer where there are many pairs, so that --plan stays quick."""
+    """Tables: fewer where there are many pairs, so that --plan stays quick."""
     return int(np.clip(np.sqrt(1e8 / pairs), 100, 400))
 
 
