@@ -20,7 +20,8 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -70,15 +71,19 @@ class Run:
 
 
 class Leases:
-    """This run's steps among those of the others, for the time of a `with`. Raises StoreError as the store does."""
+    """This run's steps among those of the others, for the time of a `with`. Raises StoreError as the store does.
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    `tell` gets a line when this run was silent for so long that others may have begun its steps.
+    """
+
+    def __init__(self, store: Store, tell: Callable[[str], object] = print) -> None:
+        self.store, self.tell = store, tell
         name, process = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.json", os.getpid()
         self.own = Run(name, socket.gethostname(), process, _started(process), _machine())
         self.met = False  # whether another run was ever seen
         self._elsewhere: dict[str, Run] = {}
         self._looked = -LOOK
+        self._spoken = _clock()
         self._lock, self._over = Lock(), Event()
         self._heart = Thread(target=self._beat, name="leases", daemon=True)
 
@@ -102,9 +107,15 @@ class Leases:
         """Get the steps, or none of them where another run has one: ask again later."""
         if not self.elsewhere().keys().isdisjoint(steps):
             return False
-        self._say(wants=frozenset(steps))
-        got = self._settled(steps)
-        self._say(has=self.own.has | frozenset(steps) if got else self.own.has)
+        before = self.own.has
+        try:
+            self._say(wants=frozenset(steps))
+            got = self._settled(steps)
+            self._say(has=before | frozenset(steps) if got else before)
+        except StoreError:
+            with self._lock:  # nobody works at them: no later beat may keep others off
+                self.own = replace(self.own, has=before, wants=frozenset())
+            raise
         return got
 
     def release(self, steps: Collection[str]) -> None:
@@ -150,8 +161,22 @@ class Leases:
     def _beat(self) -> None:
         while not self._over.wait(BEAT):
             # Where the store cannot be written, the next claim says so; steps that are running need it not yet.
-            with self._lock, suppress(StoreError):
-                self.store.say(self.own.name, self.own.written())
+            with suppress(StoreError):
+                with self._lock:
+                    self.store.say(self.own.name, self.own.written())
+                self._heard()
+
+    def _heard(self) -> None:
+        """Look whether the steps are still this run's alone, where its last word was so long ago that they were free."""
+        silent = _clock() - self._spoken
+        if silent > EXPIRY and self.own.has:
+            taken = [str(run) for run in self._look() for _ in run.has & self.own.has]
+            shared = ", ".join(f"{number} by {run}" for run, number in Counter(taken).items())
+            self.tell(
+                f"the store did not hear of this run for {silent:.0f} s; after {EXPIRY:.0f} s its steps were free for others. "
+                + (f"Being done twice now, which costs their time and nothing else: {shared}." if taken else "Nobody took one.")
+            )
+        self._spoken = _clock()
 
 
 def check_seen(store: Store) -> None:
@@ -174,6 +199,11 @@ def _machine() -> str:
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return socket.gethostname()
+
+
+def _clock() -> float:
+    """Seconds that go on while the machine sleeps, where it tells them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
 
 
 def _started(process: int) -> float:

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,6 +18,8 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune.search import Searcher
+from ray.util.queue import Queue
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from engine.errors import StorageError
 from engine.leases import LOOK, Leases, check_seen
@@ -35,7 +38,7 @@ class State:
 
     `steps`: the number of steps waiting for others, pending (given to the cluster, which has no room yet), running and
     done; `made`: of those done, how many this run made; `elsewhere`: of those waiting, how many which other run does.
-    `cost`: of the units done.
+    `cost`: of the units done. `notes`: lines for the user, taken away by who shows them.
     """
 
     units: dict[str, Unit]
@@ -48,6 +51,7 @@ class State:
     made: int = 0
     elsewhere: Counter[str] = field(default_factory=Counter)
     cost: float = 0.0
+    notes: list[str] = field(default_factory=list)
     stopped: str | None = None  # why no more units begin: the store is full, closed or out of reach
 
     def __post_init__(self) -> None:
@@ -64,8 +68,8 @@ class State:
         self.steps.update(waiting=-len(unit.steps), pending=len(unit.steps))
 
     def start(self, trial_id: str) -> None:
-        """The trial runs: again, where it was lost before."""
-        if trial_id not in self.started:
+        """The trial runs: again, where it was lost before or has several steps; or it has ended since."""
+        if trial_id in self.given and trial_id not in self.started:
             self.started.add(trial_id)
             self.steps.update(pending=-len(self.given[trial_id].steps), running=len(self.given[trial_id].steps))
 
@@ -141,7 +145,7 @@ class _Releases(Searcher):
         there = self.leases.elsewhere()
         waiting = (name for unit in self.state.waiting.values() for name in _names(unit)) if there else ()
         elsewhere = Counter(str(there[name]) for name in waiting if name in there)
-        if news or elsewhere != self.state.elsewhere:
+        if news or self.state.notes or elsewhere != self.state.elsewhere:
             self.state.elsewhere = elsewhere
             self.progress(self.state)
 
@@ -197,14 +201,26 @@ class _Releases(Searcher):
 
 
 class _Starts(tune.Callback):
-    """Tells when a trial that had to wait for room runs."""
+    """Tells when a trial that had to wait for room runs: where its workers tell it, in `begun`, when they do so."""
 
-    def __init__(self, state: State, progress: Progress) -> None:
-        self.state, self.progress = state, progress
+    def __init__(self, state: State, progress: Progress, begun: Queue | None) -> None:
+        self.state, self.progress, self.begun = state, progress, begun
+        self.looked = time.monotonic()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.state.start(trial.trial_id)
-        self.progress(self.state)
+        if not self.begun:
+            self._start([trial.trial_id])
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if self.begun and time.monotonic() >= self.looked + LOOK:
+            self._start(self.begun.get_nowait_batch(self.begun.qsize()))
+            self.looked = time.monotonic()
+
+    def _start(self, trial_ids: list[str]) -> None:
+        for trial_id in trial_ids:
+            self.state.start(trial_id)
+        if trial_ids:
+            self.progress(self.state)
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickled, and never needed again, as the searcher is."""
@@ -214,11 +230,11 @@ class _Starts(tune.Callback):
 class _Worker(tune.Trainable):
     """A warm worker: runs one unit, then waits for the next, with its imports and data still loaded."""
 
-    def setup(self, config: dict[str, Any], units: dict[str, Unit], address: str, site: Site) -> None:
+    def setup(self, config: dict[str, Any], units: dict[str, Unit], address: str, site: Site, begun: Queue | None) -> None:
         import torch
 
         torch.set_num_threads(site.resources.cpus)
-        self.units, self.store, self.site = units, Store(address), site
+        self.units, self.store, self.site, self.begun = units, Store(address), site, begun
         self.sees_the_run = False
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -243,7 +259,8 @@ class _Worker(tune.Trainable):
             if not self.sees_the_run:
                 check_seen(self.store)
                 self.sees_the_run = True
-            outcome = run_unit(self.units[self.config["unit"]], self.store, self.site)
+            with self._telling():
+                outcome = run_unit(self.units[self.config["unit"]], self.store, self.site)
         except StorageError as raised:
             return {"made": 0, "failed": [], "error": str(raised), "stop": str(raised), "gpus": None, "done": True}
         except Exception as raised:  # noqa: BLE001, not a step's own error but the store's: Ray would not tell its text
@@ -252,6 +269,15 @@ class _Worker(tune.Trainable):
         whole = len(outcome.made) == len(self.units[self.config["unit"]].steps)  # else it shows less than its kind needs
         gpus = _gpu_share() if self.config["gpus"] and whole else None
         return {"made": len(outcome.made), "failed": failed, "error": error, "gpus": gpus, "done": True}
+
+
+    def _telling(self) -> AbstractContextManager[None]:
+        """Have the workers of the trial's steps, if it has others than itself, tell when they begin."""
+        if not self.begun:
+            return nullcontext()
+        from engine.train.distributed import telling
+
+        return telling(partial(self.begun.put, self.trial_id))
 
 
 def _names(unit: Unit) -> list[str]:
@@ -313,8 +339,9 @@ def run_units(units: list[Unit], store: Store, site: Site, at_once: int, progres
     """
     state = State({unit.name: unit for unit in units})
     resources = site.resources
-    trainable = tune.with_parameters(_Worker, units=state.units, address=store.address, site=site)
-    with Leases(store) as leases, tempfile.TemporaryDirectory(prefix="sprachbund-tune-") as scratch:
+    begun = _queue_here() if resources.deepspeed else None
+    trainable = tune.with_parameters(_Worker, units=state.units, address=store.address, site=site, begun=begun)
+    with Leases(store, state.notes.append) as leases, tempfile.TemporaryDirectory(prefix="sprachbund-tune-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(trainable, partial(_trial_resources, resources)),
             tune_config=tune.TuneConfig(
@@ -328,7 +355,7 @@ def run_units(units: list[Unit], store: Store, site: Site, at_once: int, progres
                 name="units",
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=1),
-                callbacks=[_Starts(state, progress)],
+                callbacks=[_Starts(state, progress, begun)],
                 # Ray would look for one in the driver's folder, which other nodes do not see.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
@@ -348,6 +375,12 @@ def _trial_resources(resources: Resources, config: Mapping[str, Any]) -> tune.Pl
         return tune.PlacementGroupFactory([{"memory": 1 << 20}])
     gpus = config["gpus"] or resources.gpus
     return tune.PlacementGroupFactory([{"CPU": resources.cpus} | ({"GPU": gpus} if gpus else {})])
+
+
+def _queue_here() -> Queue:
+    """A queue for the whole cluster, on the driver's node, which no autoscaler takes away."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
 
 
 def _cluster_gpus() -> float:

@@ -82,6 +82,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     study = load_study(Path(options.file), options.local)
     study = study.varied(**_overrides(options.set))
     graph = compile_study(study, options.data)
+    models = local_models(study)
     store = Store(options.out or f"runs/{study.name}")
     on_gpu = not options.local
     plan, found = mend(graph, store, on_gpu) if not options.plan else (make_plan(graph, store, on_gpu), [])
@@ -96,7 +97,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
             console.print(line, markup=False, soft_wrap=True)
         return 0
     if plan.open:
-        left, made = len(plan.to_run), _execute(plan, study, store, options, console)
+        left, made = len(plan.to_run), _execute(plan, study, models, store, options, console)
         plan = make_plan(graph, store, on_gpu)
         if others := left - made - len(plan.to_run):
             console.print(f"{made} steps done by this run, {others} by another at the same time", markup=False)
@@ -135,6 +136,21 @@ def load_study(file: Path, local: bool) -> Study:
     return found
 
 
+def local_models(study: Study) -> dict[str, str]:
+    """Where the study's model folders lie, by the short names that recipes have. Raises StudyError where two share a name."""
+    places: dict[str, set[Path | None]] = {}  # None: at the hub
+    for name in study.checkpoints:
+        places.setdefault(short_name(name), set()).add(Path(name).resolve() if Path(name).is_dir() else None)
+    for name, found in places.items():
+        if len(found) > 1:
+            where = " and ".join(sorted(str(place or "the hub's own") for place in found))
+            raise StudyError(
+                f"{where}: both are called {name} among the study's models, translator and aligners, and a step would find one in "
+                "the place of the other. Rename a folder."
+            )
+    return {name: str(place) for name, (place,) in places.items() if place}
+
+
 def _overrides(settings: list[str]) -> dict[str, Any]:
     """The axes given by --set. A model brings its own form, unless one is set."""
     changes: dict[str, Any] = {}
@@ -165,7 +181,9 @@ def _warnings(study: Study, data: str | None) -> list[str]:
     return lines
 
 
-def _execute(plan: Plan, study: Study, store: Store, options: argparse.Namespace, console: Console) -> int:
+def _execute(
+    plan: Plan, study: Study, models: dict[str, str], store: Store, options: argparse.Namespace, console: Console
+) -> int:
     """Run what is left; return how many steps this run did itself."""
     # Ray takes seconds to import; --plan does without
     from engine.cluster import check_nodes, start_ray, with_threads
@@ -173,7 +191,6 @@ def _execute(plan: Plan, study: Study, store: Store, options: argparse.Namespace
 
     resources = study.resources or Resources(gpus=0 if options.local else "auto")
     resources = with_threads(resources, options.address, options.jobs)
-    models = {short_name(name): str(Path(name).resolve()) for name in study.checkpoints if Path(name).is_dir()}
     site = Site(data=options.data and str(Path(options.data).resolve()), models=models, resources=resources)
     store.probe()
     at_once = start_ray(options.address, options.local, options.jobs, resources)
@@ -189,6 +206,8 @@ def _execute(plan: Plan, study: Study, store: Store, options: argparse.Namespace
 
         def show(state: State) -> None:
             nonlocal said
+            while state.notes:
+                console.print(state.notes.pop(0), markup=False, soft_wrap=True)
             text = f"steps: {_counts(state)}"
             bar.update(task, description=text, completed=state.cost)
             if not console.is_terminal and time.monotonic() > said + SAY_EVERY:  # a file shows no bar before its end

@@ -98,6 +98,7 @@ def test_ray_accepts_the_file() -> None:
     assert prepared["head_node_type"] == "head" and set(types) == {"head", *WORKERS}
     assert all(types[kind]["min_workers"] == 0 for kind in types)
     assert all(types[kind]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"} for kind in WORKERS)
+    assert all(types[kind]["node_config"]["SecurityGroupIds"] for kind in types), "for one without, Ray opens port 22 to all"
     assert 0 < prepared["idle_timeout_minutes"] <= 10
 
 
@@ -105,7 +106,7 @@ def test_ray_accepts_the_file() -> None:
     "place",
     [
         "max_workers", "setup_commands", "head_node_type", "auth.ssh_user", "docker.image", "provider.type",
-        "provider.availability_zone", "provider.security_group.GroupName", "available_node_types.head",
+        "provider.availability_zone", "available_node_types.head",
         "available_node_types.gpu-small.min_workers", "available_node_types.gpu-multi.node_config",
     ],
 )  # fmt: skip
@@ -151,6 +152,18 @@ def test_what_must_be_changed_says_so() -> None:
 # A simulated EC2
 
 
+def group_of_the_page() -> str:
+    """Make the security group as docs/cluster.md says."""
+    ec2 = boto3.client("ec2", REGION)
+    (name,), (address,) = said(r"create-security-group --group-name (\S+)"), said(r"--port 22 --cidr (\S+)")
+    group = ec2.create_security_group(GroupName=name, Description="Sprachbund")["GroupId"]
+    ec2.authorize_security_group_ingress(
+        GroupId=group, IpPermissions=[{"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}]
+    )
+    ec2.authorize_security_group_ingress(GroupId=group, IpProtocol="tcp", FromPort=22, ToPort=22, CidrIp=address)
+    return group
+
+
 @pytest.fixture(scope="module")
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
     """An empty AWS account, and the configuration that Ray has prepared it for."""
@@ -162,6 +175,9 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
             cache.cache_clear()
         config = AWSNodeProvider.fillout_available_node_types_resources(accept(cluster()))
         validate_config(config)
+        group = group_of_the_page()
+        for kind in config["available_node_types"].values():
+            kind["node_config"]["SecurityGroupIds"] = [group]
         yield aws.bootstrap_aws(config)
     for cache in (resource_cache, client_cache):
         cache.cache_clear()
@@ -219,27 +235,20 @@ def test_bootstrap_gives_the_head_a_role(account: Config) -> None:
     assert "ray-autoscaler-v1" in said(r"--role-name (\S+)"), "the page names the role that Ray makes"
 
 
-def test_bootstrap_opens_nothing_but_ssh(account: Config) -> None:
-    groups = {group for kind in account["available_node_types"] for group in machine(account, kind)["SecurityGroupIds"]}
-    assert len(groups) == 1
-    (group,) = groups
-    assert rules(group) == [("-1", None, [], [group]), ("tcp", 22, ["0.0.0.0/0"], [])]
-    named = boto3.client("ec2", REGION).describe_security_groups(GroupNames=said(r"--group-name (\S+)"))[
-        "SecurityGroups"
-    ]
-    assert [found["GroupId"] for found in named] == [group], "the page makes the group that Ray looks for"
-
-
-def test_a_security_group_of_ones_own_is_left_as_it_is(account: Config) -> None:
+def test_nodes_are_in_the_group_of_the_page_and_ray_opens_none(account: Config) -> None:
     ec2 = boto3.client("ec2", REGION)
-    group = ec2.create_security_group(GroupName="narrow", Description="SSH from one address")["GroupId"]
-    address = "203.0.113.7/32"
-    ec2.authorize_security_group_ingress(GroupId=group, IpProtocol="tcp", FromPort=22, ToPort=22, CidrIp=address)
-    config = accept(cluster())
-    config["provider"]["security_group"]["GroupName"] = "narrow"
-    taken = aws.bootstrap_aws(config)["available_node_types"]
-    assert all(part["node_config"]["SecurityGroupIds"] == [group] for part in taken.values())
-    assert rules(group) == [("tcp", 22, [address], [])]
+    (group,) = {group for kind in account["available_node_types"] for group in machine(account, kind)["SecurityGroupIds"]}
+    assert rules(group) == [("-1", None, [], [group]), ("tcp", 22, said(r"--port 22 --cidr (\S+)"), [])]
+    assert {found["GroupName"] for found in ec2.describe_security_groups()["SecurityGroups"]} == {"default", *said(r"--group-name (\S+)")}
+
+
+@pytest.mark.usefixtures("account")
+def test_without_a_group_of_ones_own_nothing_is_started_or_opened() -> None:
+    ec2 = boto3.client("ec2", REGION)
+    before = ec2.describe_security_groups()["SecurityGroups"]
+    with pytest.raises(AssertionError, match="Failed to detect a security group"):
+        aws.bootstrap_aws(accept(cluster()))
+    assert ec2.describe_security_groups()["SecurityGroups"] == before
 
 
 @pytest.mark.parametrize(("kind", "lifecycle"), [("head", None), ("gpu-small", "spot"), ("gpu-multi", "spot")])

@@ -11,12 +11,13 @@ import torch
 from small_study import STUDY
 
 from engine.compiler import compile_study
+from engine.errors import StudyError
 from engine.models.mt5 import SlotTagger
 from engine.plan import Plan, make_plan
 from engine.schedule import State
 from engine.spec import Resources, Site, Study
 from engine.store import Store
-from engine.study import load_study
+from engine.study import load_study, local_models
 from engine.work import failed_row, run_unit
 
 ONE = Site(resources=Resources(threads=1))
@@ -93,6 +94,34 @@ def test_half_the_micro_batch_is_tried_and_gives_the_same_cell(store: Store, und
     assert ours["fingerprint"] == theirs["fingerprint"] and store.artifacts() == undisturbed.artifacts()
     assert ours["figures"]["last_loss"] == pytest.approx(theirs["figures"]["last_loss"], rel=1e-3)
     assert (ours["provenance"]["resources"]["micro_batch"], theirs["provenance"]["resources"]["micro_batch"]) == (8, 0)
+
+
+def test_a_model_folder_that_is_not_the_planned_one_fails_its_cells(tiny: str, tmp_path: Path) -> None:
+    folder, store = Path(shutil.copytree(tiny, tmp_path / "enc")), Store(str(tmp_path / "out"))
+    store.probe()
+    recipe = replace(study().recipes["tiny"], pretrain=None)
+    asked = study().varied(model=str(folder), recipes={"mt5": recipe})
+    units = make_plan(compile_study(asked, None), store, on_gpu=False).units
+    (folder / "config.json").write_text((folder / "config.json").read_text() + "\n")  # an edit; or another node's folder
+    site = replace(ONE, models=local_models(asked))
+    for error in (run_unit(unit, store, site).failed for unit in units if not unit.after):
+        assert "is not the model that the study was planned with" in next(iter(error.values()))
+    assert not store.artifacts()
+
+
+def test_folders_of_one_name_are_refused_wherever_they_stand(tiny: str, tmp_path: Path) -> None:
+    one, other = (str(shutil.copytree(tiny, tmp_path / place / "enc")) for place in ("a", "b"))
+    asked, recipe = study(), study().recipes["tiny"]
+
+    def using(model: str, aligner: str) -> Study:
+        alignment = replace(recipe.projection.alignment, checkpoint=aligner)
+        projection = replace(recipe.projection, alignment=alignment)
+        return asked.varied(model=model, recipes={"mt5": replace(recipe, pretrain=None, projection=projection)})
+
+    assert local_models(using(one, one)) == {"enc": one}
+    for models in ((one, other), (one, "enc@main")):
+        with pytest.raises(StudyError, match="are both called enc among"):
+            local_models(using(*models))
 
 
 def test_after_the_second_try_the_cell_has_failed_with_its_peak(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

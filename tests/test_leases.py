@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from queue import Queue
 from random import Random
 from types import SimpleNamespace
 
@@ -104,6 +105,47 @@ def test_a_step_of_the_wall_clock_ends_no_run_of_this_machine(store: Store, monk
     monkeypatch.setattr(psutil.Process, "create_time", lambda process: told(process) + 1.0)  # as after such a step
     with Leases(store) as ours:
         assert not ours.claim(["step"]) and len(store.said()) == 2
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_claim_that_could_not_be_written_keeps_nobody_off(store: Store, failing: int) -> None:
+    class Failing(Store):
+        """Takes one of the words of a claim not: the first says what is wanted, the second what it got."""
+
+        def say(self, run: str, content: bytes) -> None:
+            calls.append(run)
+            if len(calls) == failing:
+                raise StorageError("the store is closed")
+            super().say(run, content)
+
+    calls: list[str] = []
+    one = Leases(Failing(store.address))
+    one.own = replace(one.own, machine="elsewhere")
+    with pytest.raises(StorageError, match="closed"):
+        one.claim(["step"])
+    one.store.say(one.own.name, one.own.written())  # its next beat
+    with Leases(store) as two:
+        assert two.claim(["step"])
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_run_that_was_silent_for_long_says_whether_its_steps_are_done_twice(
+    store: Store, monkeypatch: pytest.MonkeyPatch, taken: bool
+) -> None:
+    asleep, said = 0.0, Queue()
+    clock = module._clock
+    monkeypatch.setattr(module, "BEAT", 0.01)
+    monkeypatch.setattr(module, "_clock", lambda: clock() + asleep)
+    ours = Leases(store, said.put)
+    assert ours.claim(["step", "other"])
+    store.take_back(ours.own.name)  # as another does that has not heard of it for long
+    other = run_of(store, "other")
+    assert other.claim(["step"] if taken else ["third"])
+    asleep = 2 * EXPIRY
+    with ours:
+        line = said.get(timeout=60)
+    assert "did not hear of this run for 120 s" in line and said.empty()
+    assert f"1 by {other.own}" in line if taken else "Nobody took one" in line
 
 
 def test_a_file_that_is_no_word_of_a_run_holds_nothing(store: Store) -> None:

@@ -66,7 +66,7 @@ def test_units_share_a_gpu_once_the_first_has_shown_what_it_needs(tmp_path: Path
     meeting = Meeting.remote()
 
     class Worker(engine.schedule._Worker):
-        def setup(self, config: dict[str, Any], units: dict[str, Unit], address: str, site: Site) -> None:
+        def setup(self, config: dict[str, Any], units: dict[str, Unit], address: str, site: Site, begun: None) -> None:
             self.folder = Path(address)
 
         def step(self) -> dict[str, Any]:

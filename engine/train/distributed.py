@@ -8,6 +8,7 @@ import re
 import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,29 @@ from engine.train.loop import PlainBackend, TrainingError
 Work = Callable[[Any, DeepSpeedBackend], dict[str, Any]]
 
 # Ray reads these where `fit` is called: poll the workers often (else each run ends seconds late), keep no metrics
-# service, and leave the workers in the driver's folder so that relative paths hold.
+# service, and leave the workers in the driver's folder so that relative paths hold. Workers wait for room for a
+# week and longer, not Ray's minute: for other steps, or for the cluster to grow.
 DRIVER_SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(7 * 24 * 3600),
 }
-START_ATTEMPTS = 10  # of a minute each, for a cluster to find room for the workers or to grow; Ray alone waits for ever
+START_ATTEMPTS = 10  # where workers that found room do not come up
 WORKER_SETTINGS = {"PYTHONWARNINGS": "ignore::FutureWarning"}  # torch renames what DeepSpeed calls: one warning a call
+
+
+_begun: ContextVar[Callable[[], object] | None] = ContextVar("begun", default=None)
+
+
+@contextmanager
+def telling(begun: Callable[[], object] | None) -> Iterator[None]:
+    """Have `begun`, which is pickled, called in a worker of every run in the block as soon as it has found room."""
+    token = _begun.set(begun)
+    try:
+        yield
+    finally:
+        _begun.reset(token)
 
 
 def run(
@@ -48,8 +64,8 @@ def run(
     the newest, so its name must fix the work (as a step's fingerprint does). A run that lost a worker starts again
     from its newest checkpoint, up to `retries` times; an error of the function's own does not. Needs `ray.init` before.
 
-    Raises the function's error if it is one of ours, else a TrainingError with its text, and a TrainingError where the
-    cluster has no room for the workers; Ray's error is the cause.
+    Waits while the cluster has no room for the workers. Raises the function's error if it is one of ours, else a
+    TrainingError with its text, and a TrainingError where the workers do not come up; Ray's error is the cause.
     """
     os.environ.update({key: os.environ.get(key, value) for key, value in DRIVER_SETTINGS.items()})
     while True:
@@ -75,12 +91,16 @@ def run_alone(function: Callable[[Any, PlainBackend], Any], payload: Any, resour
     options = {"num_cpus": resources.cpus, "num_gpus": resources.whole_gpus, "scheduling_strategy": "DEFAULT"}
     task = ray.remote(max_retries=1, **options)(_alone)
     try:
-        return ray.get(task.remote(function, payload, resources))
+        return ray.get(task.remote(function, payload, resources, _begun.get()))
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error
 
 
-def _alone(function: Callable[[Any, PlainBackend], Any], payload: Any, resources: Resources) -> Any:
+def _alone(
+    function: Callable[[Any, PlainBackend], Any], payload: Any, resources: Resources, begun: Callable[[], object] | None
+) -> Any:
+    if begun:
+        begun()
     torch.set_num_threads(resources.cpus)
     return function(payload, PlainBackend(resources.device))
 
@@ -109,6 +129,7 @@ def _trainer(
             "payload": payload,
             "resources": resources,
             "checkpoint_every": checkpoint_every,
+            "begun": _begun.get(),
         },
         scaling_config=ray.train.ScalingConfig(
             num_workers=resources.workers, use_gpu=bool(resources.gpus), resources_per_worker=per_worker
@@ -125,6 +146,8 @@ def _trainer(
 
 
 def _work(config: dict[str, Any]) -> dict[str, Any]:
+    if config["begun"] and ray.train.get_context().get_world_rank() == 0:
+        config["begun"]()
     resources = config["resources"]
     torch.set_num_threads(resources.cpus)
     backend = DeepSpeedBackend(resources, ray.train.torch.get_device(), RayCheckpoints(config["checkpoint_every"]))
