@@ -121,12 +121,17 @@ def check_nodes(store: Store) -> None:
         there = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
         asked = [look.options(scheduling_strategy=node).remote(store.address, mark) for node in there]
         for node, answer in zip(nodes, asked, strict=True):
+            name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
             try:
                 ray.get(answer, timeout=ANSWER)
+            except ray.exceptions.GetTimeoutError as error:
+                raise StoreError(
+                    f"the node {name} has not said within {ANSWER} s whether it can use {store.address}: it is too busy to start a "
+                    "process, or the store does not answer there. Give the command again when it has settled, or take the node out."
+                ) from error
             except ray.exceptions.RayError as error:
                 cause = getattr(error, "cause", None) or error
                 said = str(cause) if isinstance(cause, StoreError) else f"{type(cause).__name__}: {cause}"
-                name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
                 raise StoreError(f"the node {name} cannot use the store. {said}") from error
 
 

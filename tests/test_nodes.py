@@ -19,7 +19,7 @@ from ray.cluster_utils import Cluster
 from small_study import ROOT, small_study
 from test_distributed import RESOURCES, fit, sentences
 
-import engine
+import engine.cluster
 from engine.cluster import check_nodes, start_ray
 from engine.errors import StoreError, StudyError
 from engine.models.tiny import make_tiny
@@ -112,11 +112,16 @@ def test_a_step_that_no_node_has_room_for_is_an_error_at_once(
 
 
 @pytest.mark.skipif(not can_unshare(), reason="needs the right to make a mount namespace")
-def test_a_path_that_a_node_sees_otherwise_is_refused(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_path_that_a_node_sees_otherwise_is_refused(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shared, own = Store(str(tmp_path / "shared")), Store(str(tmp_path / "own"))
     shared.probe()
     own.probe()
     with connected(cluster, Resources(threads=1)):
+        with monkeypatch.context() as impatient, pytest.raises(StoreError, match=r"the node \S+ \(.*has not said within 0 s whether"):
+            impatient.setattr(engine.cluster, "ANSWER", 0)
+            check_nodes(own)
         check_nodes(own)
         with node_with_a_disk_of_its_own(cluster, tmp_path / "own"):
             check_nodes(shared)

@@ -101,29 +101,44 @@ def test_a_killed_process_is_replaced_once_and_goes_on_from_its_checkpoint(tmp_p
 def test_a_step_whose_workers_find_no_room_is_shown_as_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     resources, go, seen = Resources(gpus=0, threads=1, offload=True), tmp_path / "go", []
 
-    def train(number: int, backend: Any) -> dict[str, Any]:
+    class Marked:
+        """The way to the driver, on which each trial leaves a file before it tells that its worker has begun."""
+
+        def __init__(self, begun: Any) -> None:
+            self.begun = begun
+
+        def put(self, trial_id: str) -> None:
+            (tmp_path / f"begun-{trial_id}").touch()
+            self.begun.put(trial_id)
+
+    def train(payload: None, backend: Any) -> dict[str, Any]:
         end = time.monotonic() + 120
         while not go.exists() and time.monotonic() < end:
             time.sleep(0.05)
-        return {"waited": go.exists()}
+        return {"shown": go.exists()}
 
     class Worker(engine.schedule._Worker):
+        def setup(self, config: dict[str, Any], begun: Any, **rest: Any) -> None:
+            super().setup(config, begun=Marked(begun), **rest)
+
         def step(self) -> dict[str, Any]:
             from engine.train.distributed import run
 
             with self._telling():
-                waited = run(train, 0, resources, f"{tmp_path}/{self.config['unit']}")["waited"]
-            return {"made": int(waited), "failed": [], "error": None, "gpus": None, "done": True}
+                shown = run(train, None, resources, f"{tmp_path}/{self.config['unit']}")["shown"]
+            return {"made": int(shown), "failed": [], "error": None, "gpus": None, "done": True}
 
     def show(state: State) -> None:
-        seen.append((state.steps["pending"], state.steps["running"]))
-        if seen[-1] == (1, 1):
+        begun = len(list(tmp_path.glob("begun-*")))
+        seen.append((state.steps["pending"], state.steps["running"], begun))
+        if seen[-1] == (1, 1, 1):
             go.touch()
 
     monkeypatch.setattr(engine.schedule, "_Worker", Worker)
     units = [Unit(name, (SimpleNamespace(artifact=name),)) for name in ("one", "two")]
     state = run_units(units, store_in(tmp_path / "out"), Site(resources=resources), 2, show)
-    assert state.made == 2 and (1, 1) in seen and max(running for _, running in seen) == 1
+    assert state.made == 2 and (2, 0, 0) in seen and (1, 1, 1) in seen, seen
+    assert all(running <= begun for _, running, begun in seen), seen
 
 
 def store_in(folder: Path) -> Store:
