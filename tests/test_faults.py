@@ -120,7 +120,7 @@ def test_folders_of_one_name_are_refused_wherever_they_stand(tiny: str, tmp_path
 
     assert local_models(using(one, one)) == {"enc": one}
     for models in ((one, other), (one, "enc@main")):
-        with pytest.raises(StudyError, match="are both called enc among"):
+        with pytest.raises(StudyError, match="both are called enc among"):
             local_models(using(*models))
 
 
