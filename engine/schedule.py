@@ -201,18 +201,21 @@ class _Releases(Searcher):
 
 
 class _Starts(tune.Callback):
-    """Tells when a trial that had to wait for room runs: where its workers tell it, in `begun`, when they do so."""
+    """Tells when a trial that had to wait for room runs: where its workers tell it, in `begun`, when they do so.
+
+    An empty queue is false, so it is compared with None.
+    """
 
     def __init__(self, state: State, progress: Progress, begun: Queue | None) -> None:
         self.state, self.progress, self.begun = state, progress, begun
         self.looked = time.monotonic()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        if not self.begun:
+        if self.begun is None:
             self._start([trial.trial_id])
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        if self.begun and time.monotonic() >= self.looked + LOOK:
+        if self.begun is not None and time.monotonic() >= self.looked + LOOK:
             self._start(self.begun.get_nowait_batch(self.begun.qsize()))
             self.looked = time.monotonic()
 
@@ -273,7 +276,7 @@ class _Worker(tune.Trainable):
 
     def _telling(self) -> AbstractContextManager[None]:
         """Have the workers of the trial's steps, if it has others than itself, tell when they begin."""
-        if not self.begun:
+        if self.begun is None:
             return nullcontext()
         from engine.train.distributed import telling
 
