@@ -46,7 +46,7 @@ def test_a_cluster_without_gpus_yet_is_asked_for_whole_ones() -> None:
 
 @pytest.fixture
 def one_gpu() -> Iterator[None]:
-    ray.init(num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
 

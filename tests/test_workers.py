@@ -34,7 +34,7 @@ KILLS = {"pretrain": 1, "finetune": 2}  # trainings that lose their process afte
 def one_cpu() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
     torch.set_num_threads(threads)
