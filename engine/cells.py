@@ -5,7 +5,7 @@ from itertools import product
 
 from engine.errors import StudyError
 from engine.models.sizes import describe, short_name
-from engine.spec import ADAPTED, FORMS_OF, MIXTURES, WRITTEN, Cell, Study, protocol, takes_volume
+from engine.spec import ADAPTED, FORMS_OF, MIXTURES, STUDENTS, WRITTEN, Cell, Study, protocol, takes_volume
 
 
 def expand(study: Study) -> list[Cell]:
@@ -39,12 +39,12 @@ def expand(study: Study) -> list[Cell]:
     if len(students) == len(study.methods) and set(study.volumes) == {0}:
         raise StudyError(f"methods={','.join(students)} with volumes=0: a student needs text of the target. Give a volume above 0.")
     _check_translated_tests(study)
-    soft = [method for method in study.methods if takes_volume(method) or protocol(method)[0]]
+    soft = [method for method in study.methods if method in STUDENTS]
     written = [form for form in study.form if form in WRITTEN]
     if soft and written:
         raise StudyError(
             f"methods={','.join(soft)} with form={','.join(written)}: a student learns a distribution over the tags of each "
-            "word, which text does not give. Use form=slots, sentinel or encoder, or the methods direct and in-language."
+            "word, which text does not give. Use form=slots, sentinel or encoder, or other methods."
         )
     points = dict.fromkeys(product(_points(study), study.perturbations))
     cells: list[Cell] = []

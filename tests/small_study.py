@@ -6,11 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
+from toy import toy_sentences
 
 import engine
 from engine.compiler import compile_study
 from engine.plan import make_plan
-from engine.spec import Resources, Site, Study
+from engine.spec import (
+    Distillation,
+    Pretraining,
+    Projection,
+    Recipe,
+    Resources,
+    Site,
+    Study,
+    Training,
+    WordAlignment,
+)
 from engine.store import Store
 from engine.work import run_unit
 
@@ -56,3 +67,26 @@ def run_here(study: Study, out: Path, models: Mapping[str, str] | None = None, d
         assert not failed, failed
     assert not make_plan(compile_study(study, data), store, on_gpu=False).to_run
     return engine.results(store.address)
+
+
+MINI = {(code, split): toy_sentences(size, seed) for seed, (code, split, size) in enumerate([
+    ("swa", "train", 60), ("swa", "dev", 5), ("swa", "test", 5), ("hau", "train", 60), ("hau", "dev", 60), ("hau", "test", 40),
+])}  # fmt: skip
+
+
+def mini(folder: Path, model: str, family: str) -> Study:
+    """A study of a model on few sentences, which it writes: labeled text of two languages, and a parallel corpus."""
+    files = {f"ner/mini/{code}/{split}.conll": "\n".join("".join(f"{w}\t{t}\n" for w, t in zip(s.words, s.tags, strict=True)) for s in text)
+             for (code, split), text in MINI.items()}  # fmt: skip
+    for name, text in (files | {"parallel/toy_swa-hau.tsv": "".join(f"{' '.join(s.words)}\t{' '.join(s.words)}\n" for s in toy_sentences(60, seed=9))}).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, "utf-8")
+    steps = {"steps": 2, "batch_size": 8, "max_tokens": 64}
+    recipe = Recipe(
+        finetune=Training(**steps), distill=Distillation(**steps), adapt=Pretraining(objective="masked-lm", sentences=30, **steps),
+        projection=Projection(alignment=WordAlignment(layer=1)),
+    )  # fmt: skip
+    return Study(
+        name="read", question="", hypothesis="", dataset="mini", model=model, sources="swa", targets="hau", seeds=0, methods="direct",
+        translator="parallel", recipes={family: recipe},
+    )  # fmt: skip

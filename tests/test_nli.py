@@ -131,7 +131,7 @@ def test_an_empty_file(data):
 @pytest.mark.parametrize(
     ("language", "split", "told"),
     [
-        ("swa", "tset", r"no split 'tset' of 'swa': the layout is <data>/nli/xnli_.* Did you mean 'test'\? .*train dev test"),
+        ("swa", "tset", r"no split 'tset' of 'swa': the layout is <data>/nli/xnli_.* Did you mean 'test'\? .*dev \(xnli_swa.dev.tsv\), test .*comes before the hub.*dataset=facebook/xnli"),
         ("urd", "train", "Of urd it has: test"),
         ("swe", "test", r"Did you mean 'swa'\? Its languages: swa urd"),
         ("x-swa", "test", "'x-swa' is made: only dataset 'sandbox' has it"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import mbert
-from small_study import run_here
+from small_study import MINI, mini, run_here
 from toy import toy_sentences
 
 from engine.compiler import compile_study
@@ -21,15 +21,9 @@ from engine.errors import DataError
 from engine.fingerprint import fingerprint
 from engine.models.recipes import LOCAL
 from engine.spec import (
-    Distillation,
     Perturbation,
-    Pretraining,
-    Projection,
-    Recipe,
     Split,
     Study,
-    Training,
-    WordAlignment,
 )
 from engine.store import Store
 from engine.tasks.ner import spans
@@ -169,34 +163,12 @@ def test_what_stands_in_unlabeled_text_is_known_too() -> None:
     assert perturb("names", test, [Sentence(("Ada", "and", "Love"))], dev, seed=0)[1] == 0.5  # "Ada Love" does not
 
 
-def mini(folder: Path, model: str) -> Study:
-    """A study of few sentences, which it writes: labeled text of two languages, and a parallel corpus."""
-    corpus = toy_sentences(60, seed=9)
-    files = {f"ner/mini/{code}/{split}.conll": "\n".join("".join(f"{w}\t{t}\n" for w, t in zip(s.words, s.tags, strict=True)) for s in text)
-             for (code, split), text in MINI.items()}  # fmt: skip
-    for name, text in (files | {"parallel/toy_swa-hau.tsv": "".join(f"{' '.join(s.words)}\t{' '.join(s.words)}\n" for s in corpus)}).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, "utf-8")
-    steps = {"steps": 2, "batch_size": 8, "max_tokens": 64}
-    recipe = Recipe(
-        finetune=Training(**steps), distill=Distillation(**steps), adapt=Pretraining(objective="masked-lm", sentences=30, **steps),
-        projection=Projection(alignment=WordAlignment(layer=1)),
-    )  # fmt: skip
-    return Study(
-        name="read", question="", hypothesis="", dataset="mini", model=model, sources="swa", targets="hau", volumes=(0, 10, 50), seeds=0,
-        methods=("direct", "adapted-target", "teacher-student", "translate-train", "in-language"), perturbations=("none", "names"),
-        translator="parallel", recipes={"encoder": recipe},
-    )  # fmt: skip
-
-
-MINI = {(code, split): toy_sentences(size, seed) for seed, (code, split, size) in enumerate([
-    ("swa", "train", 60), ("swa", "dev", 5), ("swa", "test", 5), ("hau", "train", 60), ("hau", "dev", 60), ("hau", "test", 40),
-])}  # fmt: skip
-
-
 def test_each_method_meets_test_text_without_what_its_training_read(tmp_path: Path) -> None:
     (tmp_path / "bert").mkdir()
-    study = mini(tmp_path, mbert(tmp_path / "bert"))
+    study = mini(tmp_path, mbert(tmp_path / "bert"), "encoder").varied(
+        methods=("direct", "adapted-target", "teacher-student", "translate-train", "in-language"), perturbations=("none", "names"),
+        volumes=(0, 10, 50),
+    )  # fmt: skip
     rows = run_here(study, tmp_path / "out", {"bert": study.model[0]}, str(tmp_path))
     rows = rows.filter(pl.col("entity_type") == "ALL", pl.col("perturbation") == "names")
     found = {(row["method"], row["volume"]): row["exposure"] for row in rows.iter_rows(named=True)}

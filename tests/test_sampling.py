@@ -4,9 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.data import sandbox
 from engine.data.sampling import nested_subset
 from engine.data.sentences import Sentence
 from engine.errors import DataError
+from engine.spec import Checkpoint, FewshotRecipe, Site, Split, Training
+from engine.steps import fewshot
+from engine.train.loop import PlainBackend
 
 words = st.lists(st.sampled_from(["a", "b", "ab", "é", "क"]), min_size=1, max_size=4).map(tuple)
 corpora = st.lists(words.map(Sentence), min_size=1, max_size=30)
@@ -82,3 +86,11 @@ def test_more_than_there_are(n):
     message = f"^{n} sentences were asked for and there are 10. Lower the volume or use pool='text'"
     with pytest.raises(DataError, match=message):
         nested_subset(numbered(10), n, seed=0)
+
+
+def test_more_shots_than_there_are_are_called_so(tmp_path):
+    """Of a dataset of the hub only a download tells, which comes after the training."""
+    split = Split("sandbox", "x-nld", "dev", sandbox.version("x-nld", "dev"), ("LOC", "ORG", "PER"), ("DATE", "MISC"))
+    recipe = FewshotRecipe(Checkpoint("m", "1"), "1", "slots", split, 501, Training(steps=1), 0)
+    with pytest.raises(DataError, match="501 sentences were asked for and there are 500. They are the shots, of sandbox x-nld dev.*lower the axis shots"):
+        fewshot.run(recipe, {}, tmp_path, Site(), PlainBackend())

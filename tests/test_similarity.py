@@ -46,7 +46,7 @@ def test_the_same_seed_gives_the_same_similarities_whatever_else_is_drawn(measur
 
 @given(st.integers(1, 5), sizes, sizes, st.integers(0, 99))
 @settings(deadline=None, max_examples=50, derandomize=True)
-def test_a_mixture_is_a_distribution_and_a_duplicated_teacher_changes_nothing(k: int, n: int, words: int, seed: int) -> None:
+def test_a_mixture_is_a_distribution_and_a_teacher_split_in_two_of_half_its_weight_changes_nothing(k: int, n: int, words: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     teachers = [[rng.dirichlet(np.ones(7), size=words).astype(np.float32) for _ in range(n)] for _ in range(k)]
     parts = rng.dirichlet(np.ones(k), size=n).astype(np.float32)
@@ -56,6 +56,30 @@ def test_a_mixture_is_a_distribution_and_a_duplicated_teacher_changes_nothing(k:
     halved = np.concatenate([parts[:, :1] / 2, parts[:, :1] / 2, parts[:, 1:]], axis=1)
     for one, other in zip(mixed, mixture([teachers[0], *teachers], halved), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("measure", MEASURES)
+def test_a_teacher_given_twice_is_its_own_mixture_and_both_weigh_alike(measure: str, level: str) -> None:
+    """Beside a third their weights together are not those of one: a softmax over the sources counts each (Wu et al. 2020)."""
+    source, other, target = languages(3)
+    answers = [np.random.default_rng(n).dirichlet(np.ones(7), size=4).astype(np.float32) for n in range(len(target))]
+    alone = weights(similarities(measure, [source, source], target, TRAINING, seed=0), level)
+    for mixed, answer in zip(mixture([answers, answers], alone), answers, strict=True):
+        np.testing.assert_allclose(mixed, answer, rtol=1e-4)
+    if measure != "lid":  # which learns to tell two sources apart even where there is nothing to learn
+        found = weights(similarities(measure, [source, source, other], target, TRAINING, seed=0), level)
+        np.testing.assert_allclose(found[:, 0], found[:, 1], rtol=1e-4)
+
+
+def test_language_identification_finds_the_stranger_in_text(tmp_path) -> None:
+    text = {code: sandbox.sentences(code, "dev")[:300] for code in ("x-eng", "x-tam", "x-nld")}
+    make_tiny(tmp_path, [sentence for sentences in text.values() for sentence in sentences], 0)
+    embed = Embedder(str(tmp_path), 64, "fp32", torch.device("cpu"))
+    relative, stranger, target = map(embed, text.values())
+    for seed in range(3):
+        of_relative, of_stranger = weights(similarities("lid", [relative, stranger], target, TRAINING, seed), "domain")[0]
+        assert of_relative > of_stranger + 0.1
 
 
 def test_one_teacher_is_its_own_mixture_to_the_bit() -> None:

@@ -1,16 +1,18 @@
 """The form `spans`: what is written is read again and found in the sentence; what a model writes is what it would alone."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_study import STUDY, run_here
+from small_study import STUDY, mini, run_here
 from toy import TYPES, toy_sentences
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5Tokenizer
 
 from engine.cells import expand
+from engine.compiler import compile_study
 from engine.data.sentences import Sentence
 from engine.errors import StudyError
 from engine.models.load import new_tagger
@@ -20,7 +22,7 @@ from engine.models.spans import SpanWriter
 from engine.models.speller import Speller
 from engine.models.tagger import save_model
 from engine.models.windows import Subwords
-from engine.spec import Training
+from engine.spec import Projection, Training, WordAlignment
 from engine.study import load_study
 from engine.tasks.ner import count, f1, tag_set
 from engine.tasks.spans import Tagged, named, place, position_free, read, tagged, write
@@ -205,6 +207,16 @@ def test_a_study_of_it_runs(tmp_path):
     assert set(frame["form"]) == {"spans"} and set(frame["status"]) == {"done"} and len(frame) == 4
     assert frame["position_free_f1"].is_between(0, 1).all()
     assert (frame["parse_failures"] > 0).all()  # twelve updates teach no syntax
+
+
+def test_a_student_of_translated_text_learns_to_write(tiny, tmp_path):
+    """The corpus is labeled by what the direct model writes; what it was taught are hard tags."""
+    study = mini(tmp_path, tiny, "mt5").varied(form="spans", methods="translate-train", volumes=50)
+    frame = run_here(study, tmp_path / "out", {Path(tiny).name: tiny}, str(tmp_path))
+    assert frame["status"].to_list() == ["done"] * 4 and frame["parse_failures"].null_count() == 0
+    by_ner = replace(study.recipes["mt5"], projection=Projection(matching="ilp", score="ner", alignment=WordAlignment(layer=1)))
+    with pytest.raises(StudyError, match="score='ner' with form=spans: it is made of the tags' probabilities"):
+        compile_study(study.varied(recipes={"mt5": by_ner}), str(tmp_path))
 
 
 def test_what_is_written_teaches_no_student(tmp_path):

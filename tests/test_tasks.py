@@ -213,6 +213,7 @@ def test_the_tasks_share_the_base_model(tmp_path):
         ("nli", {"pool": "text"}, "pool='text' with task=nli"),
         ("nli", {"methods": ("teacher-student",), "volumes": (99_999,)}, "larger than the pool: sandbox x-nld train"),
         ("nil", {}, "Did you mean 'nli'"),
+        ("nli", {"dataset": "xnli+sandbox"}, "unions are of NER alone"),
         ("nli", {"dataset": "xnli"}, "made from the sandbox's text"),
     ],
 )

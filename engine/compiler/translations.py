@@ -17,6 +17,7 @@ from engine.graph import Step
 from engine.models.sizes import checkpoint
 from engine.projection.statistical import check_installed
 from engine.spec import (
+    WRITTEN,
     Cell,
     Checkpoint,
     FinetuneRecipe,
@@ -67,6 +68,11 @@ class Translations:
         """The step that labels what stands in the target language: translations of train text, or the test text itself."""
         name, test = protocol(method)[1], split == "test"
         translation, settings = self._translation(given, into, split), self._settings(name)
+        if settings.needs_tagger and teacher.recipe.form in WRITTEN:
+            raise StudyError(
+                f"score={settings.score!r} with form={teacher.recipe.form}: it is made of the tags' probabilities, which text has not. "
+                "Use score='align', or form=slots, sentinel or encoder."
+            )
         predicted = test or self.corpus is not None
         model = teacher if predicted or settings.needs_tagger else None
         own, named = settings.alignment.aligner == "embedding", settings.alignment.checkpoint

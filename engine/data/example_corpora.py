@@ -33,11 +33,15 @@ def open_task_dataset(task: str, name: str, data: str | None) -> ExampleDataset:
     layout = LAYOUTS[task]
     if name == "sandbox":
         return SandboxExamples(task)
+    if "+" in name:
+        raise DataError(
+            f"dataset {name!r} with task={task}: unions are of NER alone. Name one dataset, or compare several: dataset={tuple(name.split('+'))}."
+        )
     if data is not None and not Path(data).is_dir():
         raise DataError(f"--data {data}: there is no such folder. For {task.upper()} it holds {layout}.")
     there = folder_datasets(task, Path(data)) if data is not None else []
     if data is not None and name in there:
-        return FolderExamples(task, name, Path(data))
+        return FolderExamples(task, name, Path(data), HUB_NAMES[task].get(name, ""))
     if hub := open_example_hub(task, name):
         return hub
     others = f"Or use sandbox, {' or '.join(HUB_NAMES[task])}, or a dataset of the hub, written owner/name@revision."

@@ -28,12 +28,13 @@ class FolderExamples:
 
     A QA file may be named by any name of its language (swa, sw, swahili), and without a split where it is all test. A
     language with a dev file and no test file is tested on dev, as XTREME does for TyDiQA, whose test set is not published
-    (Hu et al. 2020): that file is its split "test", and it has no "dev".
+    (Hu et al. 2020): that file is its split "test", and it has no "dev". `hub`: the repository that goes by the same name.
     """
 
     task: str
     name: str
     data: Path
+    hub: str = ""
     disjoint = False
 
     def splits(self, language: str) -> tuple[str, ...]:
@@ -63,12 +64,14 @@ class FolderExamples:
         if language.startswith("x-"):
             raise DataError(f"{language!r} is made: only dataset 'sandbox' has it. {self.name!r} holds real text.")
         if there := self.splits(language):
-            hint = f"{did_you_mean(split, there)} Of {language} it has: {' '.join(there)}."
+            each = ", ".join(f"{name} ({path.name})" for name in there if (path := self._path(language, name)))
+            hint = f"{did_you_mean(split, there)} Of {language} it has: {each}."
         else:
             codes = sorted(_files(self.task, self.data, self.name))
             hint = f"{did_you_mean(language, codes)} Its languages: {' '.join(codes)}."
+        hub = self.hub and f" The folder of --data comes before the hub: for the hub's {self.name!r} write dataset={self.hub}."
         layout = LAYOUTS[self.task].replace("<dataset>", self.name)
-        raise DataError(f"dataset {self.name!r} has no split {split!r} of {language!r}: the layout is {layout}.{hint}")
+        raise DataError(f"dataset {self.name!r} has no split {split!r} of {language!r}: the layout is {layout}.{hint}{hub}")
 
 
 def folder_datasets(task: str, data: Path) -> list[str]:

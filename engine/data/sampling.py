@@ -12,18 +12,19 @@ from engine.errors import DataError
 Drawn = TypeVar("Drawn", bound=Example)
 
 
-def nested_subset(sentences: Sequence[Example], n: int, seed: int) -> list[int]:
+MORE = "Lower the volume or use pool='text', which has more."
+
+
+def nested_subset(sentences: Sequence[Example], n: int, seed: int, way_out: str = MORE) -> list[int]:
     """The indices of `n` sentences, in an order drawn by a hash of the seed and the sentence itself.
 
     A smaller `n` gives the beginning of the list that a larger one gives. The draw does not depend on where in the
     file a sentence stands: the order of `sentences` only decides which of several equal ones comes first. Tags are
-    not looked at. Pairs and questions are drawn alike. Raises DataError where there are fewer than `n`.
+    not looked at. Pairs and questions are drawn alike. Raises DataError, ending with the
+    `way_out`, where there are fewer than `n`.
     """
     if not 0 <= n <= len(sentences):
-        raise DataError(
-            f"{n} sentences were asked for and there are {len(sentences)}. "
-            "Lower the volume or use pool='text', which has more."
-        )
+        raise DataError(f"{n} sentences were asked for and there are {len(sentences)}. {way_out}")
     seen: Counter[tuple[str, ...]] = Counter()
     keys = []
     for index, sentence in enumerate(sentences):
@@ -32,9 +33,9 @@ def nested_subset(sentences: Sequence[Example], n: int, seed: int) -> list[int]:
     return [index for _, index in sorted(keys)[:n]]
 
 
-def subset(sentences: Sequence[Drawn], n: int, seed: int) -> list[Drawn]:
+def subset(sentences: Sequence[Drawn], n: int, seed: int, way_out: str = MORE) -> list[Drawn]:
     """The sentences of `nested_subset`, in its order."""
-    return [sentences[i] for i in nested_subset(sentences, n, seed)]
+    return [sentences[i] for i in nested_subset(sentences, n, seed, way_out)]
 
 
 def tempered(languages: Sequence[Sequence[Example]], alpha: float, seed: int) -> list[list[int]]:

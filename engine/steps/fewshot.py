@@ -20,7 +20,9 @@ def run(
     recipe: FewshotRecipe, inputs: Mapping[str, Path], out: Path, site: Site, backend: Backend
 ) -> dict[str, Any]:
     """Train the tagger on the gold tags of the subset. Subsets are nested: more shots add to fewer."""
-    sentences = subset(read(recipe.data, site.data), recipe.shots, recipe.seed)
+    where = f"{recipe.data.dataset} {recipe.data.language} {recipe.data.split}"
+    way_out = f"They are the shots, of {where}, which has no more: lower the axis shots."
+    sentences = subset(read(recipe.data, site.data), recipe.shots, recipe.seed, way_out)
     checkpoint = start(recipe.base, inputs, site)
 
     def before() -> Tagger:

@@ -54,4 +54,4 @@ def _labeled(recipe: FinetuneRecipe, site: Site) -> list[Any]:
 def _projected(data: Projected, seed: int, inputs: Mapping[str, Path]) -> list[Sentence]:
     """A subset of what was projected from all sources together. Subsets are nested."""
     sentences = [sentence for i in range(len(data.steps)) for sentence in read_projected(inputs[f"projected {i}"])]
-    return subset(sentences, data.volume, seed)
+    return subset(sentences, data.volume, seed, "They are the volume of translate-train, and no more is translated: lower the volume.")

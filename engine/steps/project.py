@@ -12,9 +12,10 @@ import polars as pl
 
 from engine.data.sentences import Sentence
 from engine.data.translation import Translated
-from engine.models.predict import decode, probabilities
+from engine.models.predict import decode, probabilities, write
 from engine.models.saved import load_tagger
 from engine.models.tagger import Tagger
+from engine.models.text2text import Text2Text
 from engine.projection.aligners import new_aligner
 from engine.projection.project import project_all
 from engine.spec import ProjectRecipe, Site
@@ -56,6 +57,10 @@ def read_projected(folder: Path) -> list[Sentence]:
 def _answered(pairs: Sequence[Translated], tagger: Tagger, recipe: ProjectRecipe) -> list[Sentence]:
     """The originals with the tags that the tagger gives them."""
     originals = [pair.original for pair in pairs]
+    if isinstance(tagger, Text2Text):
+        written = write(tagger, originals, recipe.max_tokens, BATCH, recipe.precision)
+        answered = tagger.answers(originals, *written)
+        return [Sentence(original.words, answer.tags) for original, answer in zip(originals, answered, strict=True)]
     answers = decode(_likely(tagger, originals, recipe), tagger.tags)
     return [Sentence(original.words, tags) for original, tags in zip(originals, answers, strict=True)]
 
