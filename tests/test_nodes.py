@@ -93,7 +93,7 @@ def test_a_step_that_no_node_has_room_for_is_an_error_at_once(
         assert at_once == 2
     with connected(cluster, Resources(threads=1, workers=2)) as at_once:
         assert at_once == 1
-    said = r"1 x \(2 CPUs and 0 GPUs .* room for 0 of them .* 2 of 1 CPUs"
+    said = r"1 x \(2 CPUs and 0 GPUs .* room for 0 of them\. .* 2 of 1 CPUs"
     with pytest.raises(StudyError, match=said), connected(cluster, Resources(threads=2)):
         pass
     with pytest.raises(StudyError, match=r"3 x \(1 CPUs .* room for 2 of"), connected(cluster, Resources(threads=1, workers=3)):
