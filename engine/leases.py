@@ -24,7 +24,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any, Self
@@ -33,6 +32,7 @@ import psutil
 
 from engine.errors import StorageError, StoreError
 from engine.store import Store
+from engine.store.machine import machine
 
 BEAT = 10.0  # seconds between two words of a run
 EXPIRY = 60.0  # seconds after a run's last word until its steps are free
@@ -67,7 +67,7 @@ class Run:
 
     def ended(self) -> bool:
         """Whether its process is seen to have ended: False where this machine cannot see it."""
-        return self.machine == _machine() and _started(self.process) != self.started
+        return self.machine == machine() and _started(self.process) != self.started
 
 
 class Leases:
@@ -79,7 +79,7 @@ class Leases:
     def __init__(self, store: Store, tell: Callable[[str], object] = print) -> None:
         self.store, self.tell = store, tell
         name, process = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.json", os.getpid()
-        self.own = Run(name, socket.gethostname(), process, _started(process), _machine())
+        self.own = Run(name, socket.gethostname(), process, _started(process), machine())
         self.met = False  # whether another run was ever seen
         self._elsewhere: dict[str, Run] = {}
         self._looked = -LOOK
@@ -189,16 +189,6 @@ def check_seen(store: Store) -> None:
             f"--out {store.address}: the node {socket.gethostname()} does not see what the driver wrote there, so it is another "
             "folder there. Give a bucket's URL (s3://, gs://), or a folder of a file system that all nodes have at that place."
         )
-
-
-@cache
-def _machine() -> str:
-    """Where a number means one process: a boot of a machine and a process namespace, or the host where none is known."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return socket.gethostname()
 
 
 def _clock() -> float:
