@@ -21,6 +21,7 @@ from engine.data.text import plain, tokenize
 from engine.data.translation import LookUp, SandboxTranslator, corpus_of, corpus_pairs
 from engine.errors import DataError, ModelError
 from engine.models import recipes
+from engine.models.sizes import checkpoint
 from engine.models.translate import Nllb
 from engine.spec import (
     Checkpoint,
@@ -170,7 +171,7 @@ def test_a_split_is_translated_by_a_model(nllb: str, tmp_path: Path) -> None:
     train.write_text("a\tB-PER\ncab\tI-PER\n\nfed\tO\nbad\tO\n", "utf-8")
     dataset = open_dataset("news", str(tmp_path), TYPES, ())
     split = Split("news", "eng", "train", dataset.version("eng", "train"), TYPES)
-    recipe = TranslateRecipe(Checkpoint("letters", "1"), split, "hau", Translation(beams=2, max_tokens=16), None)
+    recipe = TranslateRecipe(replace(checkpoint(nllb), name="letters"), split, "hau", Translation(beams=2, max_tokens=16), None)
     translate.run(recipe, {}, tmp_path, Site(data=str(tmp_path), models={"letters": nllb}), CPU)
     found = translate.read_translations(tmp_path)
     assert [pair.original for pair in found] == dataset.sentences("eng", "train")
