@@ -16,13 +16,13 @@ study: .venv/done
 
 test: .venv/done
 	sh tests/install_chromium.sh
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not cluster"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not cluster"
 
 test-cluster: .venv/done
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "cluster and not soak"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "cluster and not soak"
 
 test-soak: .venv/done
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m soak
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m soak
 
 lint: .venv/done
 	$(BIN)/ruff check .

@@ -7,6 +7,13 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # test processes share the cores: more threads would wait for each other
 
+# The files that take longest begin first, so that of two processes none is left with one of them at the end.
+LONG = ("test_study.py", "test_translation.py", "test_kill.py", "test_report.py", "test_tasks.py", "test_nodes.py", "test_workers.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
