@@ -164,6 +164,7 @@ def test_a_node_lost_in_a_two_worker_step_is_replaced_and_the_losses_are_equal(c
         np.testing.assert_array_equal(resumed["weights"][name], weight, err_msg=name)
 
 
+@pytest.mark.soak
 def test_after_the_head_was_lost_the_next_run_goes_on(tmp_path: Path) -> None:
     file, out = small_study(tmp_path), tmp_path / "out"
     with three_nodes() as cluster:
