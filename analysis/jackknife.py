@@ -32,8 +32,8 @@ class Jackknife:
 
     `weights`: (1 + languages of each role that is not fixed + those of both, n), 0 or 1; the first row has all pairs, the
     last are without a language in both roles. `places`: for each of these roles, and for both, the numbers of its languages,
-    which they share. `names`: what each row of `weights` but the first is without. `fixed`: "source" or "target", the role that the estimate takes as it is, or None. `over`: in words, the
-    languages that the interval is over.
+    which they share. `names`: what each row of `weights` but the first is without. `fixed`: "source" or "target", the role that the
+    estimate takes as it is, or None. `over`: in words, the languages that the interval is over.
     """
 
     weights: np.ndarray
