@@ -17,7 +17,7 @@ from toy import TYPES, toy_sentences
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MT5Config, MT5ForConditionalGeneration
 
 from engine.data.sentences import Sentence
-from engine.errors import ModelError
+from engine.errors import ModelError, OutOfMemoryError
 from engine.models.load import load_model, new_tagger
 from engine.models.mt5 import tag_piece_ids
 from engine.models.predict import decode, probabilities
@@ -125,6 +125,25 @@ class TestTagger:
         alone = [probabilities(tagger, [sentence], 64, 1)[0] for sentence in TEXT[:20]]
         for one, other in zip(alone, probabilities(tagger, TEXT[:20], 64, 20), strict=True):
             np.testing.assert_allclose(one, other, atol=1e-5)
+
+    def test_a_batch_that_finds_no_room_is_cut_in_halves(self, tiny, monkeypatch):
+        """Of a device that has room for three windows, or for none."""
+        tagger, room, asked = new_tagger(tiny, "slots", TAGS, seed=0), 3, []
+        whole, answer = probabilities(tagger, TEXT[:20], 64, 16), tagger.answer
+
+        def with_room(input_ids, *rest):
+            asked.append(len(input_ids))
+            if len(input_ids) > room:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            return answer(input_ids, *rest)
+
+        monkeypatch.setattr(tagger, "answer", with_room)
+        for one, other in zip(probabilities(tagger, TEXT[:20], 64, 16), whole, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5)
+        assert asked[:4] == [16, 8, 4, 2] and max(size for size in asked if size <= room) == 2
+        room = 0
+        with pytest.raises(OutOfMemoryError, match=r"too small for a single window of \d+ subwords: CUDA out of memory"):
+            probabilities(tagger, TEXT[:20], 64, 16)
 
     def test_the_seed_decides_the_new_head(self, tiny):
         heads = [new_tagger(tiny, "encoder", TAGS, seed).model.classifier.weight for seed in (0, 0, 1)]
