@@ -26,7 +26,7 @@ from engine.store import Store
 from engine.study import load_study
 from engine.work import Unit
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.soak]
 KILLS = {"pretrain": 1, "finetune": 2}  # trainings that lose their process after a checkpoint, and how often
 
 
@@ -98,7 +98,6 @@ def test_a_killed_process_is_replaced_once_and_goes_on_from_its_checkpoint(tmp_p
     assert weights(store) == weights(whole)
 
 
-@pytest.mark.soak
 def test_a_step_whose_workers_find_no_room_is_shown_as_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     resources, go, seen = Resources(gpus=0, threads=1, offload=True), tmp_path / "go", []
 
