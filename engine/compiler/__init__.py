@@ -79,7 +79,9 @@ class _Compiler:
         trained = tuple([self.transfer.trained(cell, sources) for sources in sets])
         on_sources = [self.transfer.evaluation(model, code) for model, codes in zip(trained, sets, strict=True) for code in codes]
         labeled = cell.sources if not cell.shots else (*cell.sources, cell.target)
-        perturbed = partial(self.transfer.perturbation, cell.perturbation, labeled, cell.shots, cell.target, cell.seed)
+        perturbed: _Perturbed = lambda read: None  # as most cells are: 100,000 of them need not hash what they read
+        if cell.perturbation != "none":
+            perturbed = partial(self.transfer.perturbation, cell.perturbation, labeled, cell.shots, cell.target, cell.seed)
         scored_on_sources = tuple([step.artifact for step in on_sources])
         train_data = tuple([content(self.material.split(code, "train")) for code in labeled])
         test_data = content(self.material.split(cell.target, "test"))

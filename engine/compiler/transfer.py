@@ -69,11 +69,13 @@ class Transfer:
 
     def perturbation(
         self, kind: str, labeled: tuple[str, ...], shots: int, target: str, seed: int, read: tuple[Taken | TranslatedText, ...]
-    ) -> Perturbation | None:
+    ) -> Perturbation:
         """What is done to the target's test text for a model of these languages' labels that has `read` other text too."""
         code = kind.partition(":")[2]
-        if kind in ("none", "mask", "random"):
-            return {"mask": Perturbation(kind, (), 0, (), seed), "random": TextPerturbation(kind, (), 0, (), seed, ())}.get(kind)
+        if kind == "mask":
+            return Perturbation(kind, (), 0, (), seed)
+        if kind == "random":
+            return TextPerturbation(kind, (), 0, (), seed, ())
         if code:
             return Perturbation(kind, (), 0, (self.material.split(code, "train"),), seed)
         # Nothing is trained on dev: of its names and words those are new that do not stand in what the model read.
