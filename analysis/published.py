@@ -95,21 +95,27 @@ def devries(folder: Path) -> Table:
     """
     frame = _read(folder, "devries2022_pos_transfer.csv", ["source", "target", "model"], known=["train_samples_seen", "accuracy"])
     frame = frame.filter(pl.col("train_samples_seen") == pl.col("train_samples_seen").max(), pl.col("source") != pl.col("target"))
-    languages = _read(folder, "devries2022_udpos-langs.csv", ["language_id", "language", "script"])
-    words = _read(folder, "devries2022_ldnd.csv", [""]).rename({"": "a"}).unpivot(index="a", variable_name="b", value_name="ldnd")
-    code = languages.select("language", "language_id")
-    words = words.join(code.rename({"language": "a", "language_id": "source"}), on="a")
-    words = words.join(code.rename({"language": "b", "language_id": "target"}), on="b").select("source", "target", "ldnd")
-    script = dict(languages.select("language_id", "script").iter_rows())
-    frame = frame.join(words, on=["source", "target"], how="left", maintain_order="left").with_columns(
+    script = dict(_read(folder, "devries2022_udpos-langs.csv", ["language_id", "script"]).select("language_id", "script").iter_rows())
+    frame = frame.with_columns(
         same_script=(pl.col("source").replace_strict(script) == pl.col("target").replace_strict(script)).cast(pl.Float64)
     )
-    frame = _canonical(frame).with_columns(
+    frame = _canonical(frame).join(words(folder), on=["source", "target"], how="left", maintain_order="left").with_columns(
         pl.col(role).is_in(XLMR_LANGUAGES.split()).cast(pl.Float64).alias(f"{role}_pretrained") for role in ("source", "target")
     )
     blocks = {"typology": TYPOLOGY, "genetic": ("genetic",), "geographic": ("geographic",), "words": ("ldnd",),
               "script": ("same_script",), "pretraining": ("source_pretrained", "target_pretrained")}  # fmt: skip
     return Table(with_typology(frame), "accuracy", blocks)
+
+
+def words(folder: Path) -> pl.DataFrame:
+    """The distances of word lists of de Vries et al. 2022 (LDND: edits in words of equal meaning over edits in others; 100 for
+    unrelated languages): a row per source and target, with "ldnd", null where one has no list.
+    """
+    code = _read(folder, "devries2022_udpos-langs.csv", ["language_id", "language"]).select("language", "language_id")
+    apart = _read(folder, "devries2022_ldnd.csv", [""]).rename({"": "a"}).unpivot(index="a", variable_name="b", value_name="ldnd")
+    apart = apart.join(code.rename({"language": "a", "language_id": "source"}), on="a")
+    apart = apart.join(code.rename({"language": "b", "language_id": "target"}), on="b")
+    return _canonical(apart.select("source", "target", "ldnd"))
 
 
 def langrank(folder: Path, task: str) -> Table:

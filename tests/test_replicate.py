@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis.published import devries, langrank, manafi, masakhaner2_ranks, masakhaner2_runs, sumeval
+from analysis.published import devries, langrank, manafi, masakhaner2_ranks, masakhaner2_runs, sumeval, words
 from analysis.regress import pipelines
 from analysis.replicate import main
 from analysis.replications.langrank import LambdaRank, WithinTarget
@@ -76,6 +76,15 @@ def test_features_of_a_mixture() -> None:
     assert found["genetic"][0] < found["genetic"][2]
     assert np.isnan(found["genetic"][3])  # no language but the target's own
     np.testing.assert_array_equal(found["unspaced"], [0, 1, 0, 1])
+    assert "words" not in found
+
+
+def test_distances_of_word_lists_are_features_of_a_mixture_where_there_are_some(tmp_path: Path) -> None:
+    tmp_path.joinpath("devries2022_udpos-langs.csv").write_text("language,language_id,script\nGerman,de,Latn\nDutch,nl,Latn\nFinnish,fi,Latn\n")
+    tmp_path.joinpath("devries2022_ldnd.csv").write_text(",German,Dutch,Finnish\nGerman,,40,99\nDutch,40,,\nFinnish,99,,\n")
+    found = mixture_features(np.array([[100.0, 100.0], [100.0, 0.0]]), ["deu", "fin"], ["nld", "deu", "jpn"], words(tmp_path))
+    np.testing.assert_array_equal(found["words"], [40, 99, np.nan, 40, np.nan, np.nan])  # Finnish and Dutch: no list of the pair
+    np.testing.assert_array_equal(found["words_nearest"], [40, 99, np.nan, 40, np.nan, np.nan])
 
 
 def ranked(sources: int = 12, targets: int = 6) -> tuple[pl.DataFrame, np.ndarray]:
