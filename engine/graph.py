@@ -3,10 +3,8 @@
 How a cell becomes steps, `engine.compiler` knows. The plan (`engine.plan`) takes away what the store has.
 """
 
-import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from engine.fingerprint import fingerprint
@@ -103,18 +101,6 @@ class Graph:
                 found[name] = None
                 waiting += [need for _, need in self.steps[name].needs]
         return found
-
-
-@contextmanager
-def without_collection() -> Iterator[None]:
-    """Make many objects that all stay: Python would look through them again and again, a quarter of the time, for garbage."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def base_of(model: Step) -> Base:

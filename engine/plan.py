@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 
-from engine.graph import CellWork, Graph, Step, without_collection
+from engine.graph import CellWork, Graph, Step
 from engine.models.sizes import Size, describe, describe_translator
+from engine.records import without_collection
 from engine.spec import (
     AlignmentRecipe,
     EvaluateRecipe,
@@ -65,7 +66,7 @@ class Plan:
         return [*self.failed, *self.missing, *self.stale]
 
 
-@without_collection()
+@without_collection(stay=True)
 def make_plan(graph: Graph, store: Store, on_gpu: bool, thorough: bool = False) -> Plan:
     """Compare a study with the store. `on_gpu`: what the estimate of time is for.
 
@@ -107,30 +108,45 @@ def _status(
 
 def _units(to_run: list[Step], left: Iterable[CellWork], costs: Mapping[str, float], rows: Mapping[str, Rows]) -> list[Unit]:
     """Group the steps: a model's evaluations go with the training of it; the cells with the last of their steps."""
-    home: dict[str, str] = {}  # artifact -> name of the unit that makes it
-    members: dict[str, list[Step]] = {}
+    numbers: dict[str, int] = {}  # a unit's name -> its place
+    members: list[tuple[list[Step], list[CellWork], set[int]]] = []  # the third: the units that go before
+    home: dict[str, int] = {}  # artifact -> the unit that makes it
+
+    def number_of(name: str) -> int:
+        if (number := numbers.setdefault(name, len(members))) == len(members):
+            members.append(([], [], set()))
+        return number
+
     for step in to_run:
-        unit = step.artifact
-        if step.kind == "evaluate":
-            models = [need for role, need in step.needs if role.startswith("model")]
-            alone = len(models) > 1 or any(role.startswith("translated") for role, _ in step.needs)  # others need not wait for these
-            unit = step.artifact if alone else home.get(models[0]) or f"evaluate {models[0]}"
-        home[step.artifact] = unit
-        members.setdefault(unit, []).append(step)
-    order = {name: number for number, name in enumerate(members)}
-    cells: dict[str, list[CellWork]] = {}
+        model = _evaluated(step)
+        number = home.get(model, -1)
+        if number < 0:
+            number = number_of(f"evaluate {model}" if model else step.artifact)
+        home[step.artifact] = number
+        steps, _, before = members[number]
+        steps.append(step)
+        before.update([home.get(need, -1) for _, need in step.needs])
     for work in left:
-        homes = [home[name] for name in work.artifacts if name in home]
-        last = max(homes, key=order.__getitem__) if homes else "rows"  # what it needs is before it
-        cells.setdefault(last, []).append(work)
-    units = []
-    for name in {**members, **cells}:
-        steps, finished = tuple(members.get(name, ())), tuple(cells.get(name, ()))
-        inputs = [need for step in steps for _, need in step.needs] + [a for work in finished for a in work.artifacts]
-        after = frozenset(map(home.get, inputs)) - {name, None}
-        before = {work.key: rows[work.key].finished for work in finished if work.key in rows} if rows else {}
-        units.append(Unit(name, steps, finished, after, sum([costs[step.artifact] for step in steps]), before))
+        made = [home.get(name, -1) for name in work.artifacts]
+        number = max(made)  # what it needs is before it
+        _, cells, before = members[number if number >= 0 else number_of("rows")]
+        cells.append(work)
+        before.update(made)
+    names, units = list(numbers), []
+    for number, (steps, cells, before) in enumerate(members):
+        after = frozenset([names[other] for other in before if other not in (number, -1)])
+        written = {work.key: rows[work.key].finished for work in cells if work.key in rows} if rows else {}
+        units.append(Unit(names[number], tuple(steps), tuple(cells), after, sum([costs[step.artifact] for step in steps]), written))
     return units
+
+
+def _evaluated(step: Step) -> str:
+    """The model of an evaluation that goes with the training of it: of this model alone, on a text that is there. Else ""."""
+    if step.recipe.kind != "evaluate":
+        return ""
+    (_, model), *others = step.needs
+    waits = any(role.startswith(("model", "translated")) for role, _ in others)
+    return "" if waits else model
 
 
 def seconds(step: Step, on_gpu: bool) -> float:

@@ -4,7 +4,7 @@
 measure languages.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
@@ -17,14 +17,15 @@ from engine.compiler.students import Students
 from engine.compiler.transfer import Transfer
 from engine.compiler.translations import Translations
 from engine.errors import StudyError
-from engine.graph import CellWork, Graph, Step, roles, without_collection
+from engine.graph import CellWork, Graph, Step, roles
 from engine.models.sizes import short_name
+from engine.records import without_collection
 from engine.spec import MIXTURES, STUDENTS, Cell, Perturbation, Study, Taken, TextPerturbation, TranslatedText, protocol
 
 _BUT_VOLUME = attrgetter("dataset", "model", "form", "method", "sources", "target", "shots", "perturbation", "seed")
 
 
-@without_collection()
+@without_collection(stay=True)
 def compile_study(study: Study, data: str | None) -> Graph:
     """Return the steps and cells of a study on the data of the folder `data`.
 
@@ -85,13 +86,13 @@ class _Compiler:
         scored_on_sources = tuple([step.artifact for step in on_sources])
         train_data = tuple([content(self.material.split(code, "train")) for code in labeled])
         test_data = content(self.material.split(cell.target, "test"))
-        for cell in cells:
-            if cell.method in STUDENTS:
-                made = self._distilled(cell, sets, trained, perturbed)
-            elif by_translation := protocol(cell.method)[0]:
-                made = self._translated(cell, by_translation, trained[0], perturbed)
-            else:
-                made = self._transferred(cell, trained[0], perturbed)
+        if cell.method in STUDENTS:
+            all_made = self._distilled(cells, sets, trained, perturbed)
+        elif by_translation := protocol(cell.method)[0]:
+            all_made = (self._translated(cell, by_translation, trained[0], perturbed) for cell in cells)
+        else:
+            all_made = (self._transferred(cell, trained[0], perturbed) for cell in cells)
+        for cell, made in zip(cells, all_made, strict=True):
             measures = tuple([(role, step.artifact) for role, step in (*measured, *made.measured)])
             self.graph.cells.append(CellWork(
                 cell, made.trained.artifact, made.scored.artifact, made.teacher and made.teacher.artifact, scored_on_sources,
@@ -104,15 +105,18 @@ class _Compiler:
         return _Made(model, self.transfer.evaluation(model, cell.target, perturbed(read)), None, pool_data)
 
     def _distilled(
-        self, cell: Cell, sets: tuple[tuple[str, ...], ...], teachers: tuple[Step, ...], perturbed: _Perturbed
-    ) -> _Made:
-        perturbation = perturbed((Taken(self.material.students_pool(cell.target), cell.volume),))
-        similarity = self.students.similarity(cell)
-        on_teacher = self.students.teachers_evaluation(cell, teachers, similarity, perturbation)
-        labels = self.students.labels(teachers, sets, cell.target, cell.seed)
-        student, pool_data = self.students.student(cell, labels, similarity)
-        measured = self.measures.of_teachers(cell, labels, student.recipe.labels)
-        return _Made(student, self.transfer.evaluation(student, cell.target, perturbation), on_teacher, pool_data, measured)
+        self, cells: Sequence[Cell], sets: tuple[tuple[str, ...], ...], teachers: tuple[Step, ...], perturbed: _Perturbed
+    ) -> Iterator[_Made]:
+        target, similarity = cells[0].target, self.students.similarity(cells[0])
+        pool, labels = self.material.students_pool(target), self.students.labels(teachers, sets, target, cells[0].seed)
+        pool_data = content(pool)
+        for cell in cells:
+            perturbation = perturbed((Taken(pool, cell.volume),))
+            on_teacher = self.students.teachers_evaluation(cell, teachers, similarity, perturbation)
+            student = self.students.student(cell, labels, similarity)
+            measured = self.measures.of_teachers(cell, labels, student.recipe.labels)
+            on_student = self.transfer.evaluation(student, target, perturbation)
+            yield _Made(student, on_student, on_teacher, pool_data, measured)
 
     def _translated(self, cell: Cell, by_translation: str, teacher: Step, perturbed: _Perturbed) -> _Made:
         if by_translation == "translate-test":  # never perturbed

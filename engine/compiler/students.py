@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
-from engine.compiler.material import Material, content
+from engine.compiler.material import Material
 from engine.compiler.transfer import Transfer
 from engine.fingerprint import fingerprint
 from engine.graph import Needs, Step, roles
@@ -19,7 +19,6 @@ from engine.spec import (
     Weights,
     recipe_version,
 )
-from engine.store import slug
 
 
 class Students:
@@ -58,13 +57,13 @@ class Students:
         needs = (("teacher", teacher.artifact), *base_needs)
         return self.material.step(recipe, f"{self.material.name}-{'+'.join(sources)}-{target}-{volume}-s{seed}", needs)
 
-    def student(self, cell: Cell, labels: tuple[Step, ...], similarity: Step | None) -> tuple[Step, str]:
-        """The step that distills the cell's student of these labels, and what stands for its pool."""
+    def student(self, cell: Cell, labels: tuple[Step, ...], similarity: Step | None) -> Step:
+        """The step that distills the cell's student of these labels."""
         base, _ = self.material.base()
         pool, (teachers, needs) = self.material.students_pool(cell.target), self._taught_by(labels, similarity)
         weights = self._weights(cell, similarity)
         distill = DistillRecipe(base, teachers, weights, cell.form, pool, cell.volume, self.recipe.distill, cell.seed)
-        return self.material.step(distill, self._about_student(cell, cell.volume), needs), content(pool)
+        return self.material.step(distill, self._about_student(cell, cell.volume), needs)
 
     def _taught_by(self, labels: tuple[Step, ...], similarity: Step | None) -> tuple[tuple[str, ...], Needs]:
         """What stands for a student's teachers, and what it needs, whatever its volume."""
@@ -90,7 +89,7 @@ class Students:
 
     def _about_student(self, cell: Cell, volume: int) -> str:
         mixture = cell.method if cell.method in MIXTURES else ""
-        return slug(self.material.name, mixture, "+".join(cell.sources), cell.target, str(volume), f"s{cell.seed}")
+        return "-".join(filter(None, (self.material.name, mixture, "+".join(cell.sources), cell.target, str(volume), f"s{cell.seed}")))
 
     def _weights(self, cell: Cell, similarity: Step | None) -> Weights | None:
         return None if similarity is None else Weights(self.any_volume(similarity), MIXTURES[cell.method][1])

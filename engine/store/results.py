@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from engine.errors import StoreError
+from engine.records import without_collection
 from engine.store.columns import COLUMNS
 from engine.store.integrity import rows_fault
 from engine.store.parts import Files, Place, Rows, cells_of, current, generation, places, to_merge, write_part
@@ -71,6 +72,7 @@ class Results(Quarantine):
         content = sink.getvalue()
         self._write(f"results/{Rows(finished, done, fingerprint, cell).file(about, content)}", content)
 
+    @without_collection()
     def results(self) -> pl.DataFrame:
         """The rows that count, sorted by the identity columns.
 
@@ -154,25 +156,28 @@ class Results(Quarantine):
 
     def _rows(self, wanted: Collection[Place]) -> tuple[list[tuple[Rows, int]], pa.Table]:
         """The rows at some places: the cells, each with the number of its rows, and the rows in that order."""
-        wanted = set(wanted)
-        names = sorted({place.file for place in wanted})
-        cells, tables = [], [COLUMNS.empty_table()]
+        held_in: dict[str, set[Rows]] = {}
+        for place in wanted:
+            held_in.setdefault(place.file, set()).add(place.rows)
+        names = sorted(held_in)
+        cells, tables = [], [pa.Table.from_batches([], COLUMNS)]
         for start in range(0, len(names), BATCH):
-            read = self._each(lambda name: self._rows_of(name, wanted), names[start : start + BATCH])
+            read = self._each(lambda name: self._rows_of(name, held_in[name]), names[start : start + BATCH])
             cells += [cell for held, _ in read for cell in held]
-            tables.append(pa.concat_tables([table for _, table in read]).combine_chunks())
+            batch = pa.concat_tables([table for _, table in read])
+            tables.append(batch.combine_chunks() if len(read) > 1 else batch)
         return cells, pa.concat_tables(tables)
 
-    def _rows_of(self, name: str, wanted: AbstractSet[Place]) -> tuple[list[tuple[Rows, int]], pa.Table]:
+    def _rows_of(self, name: str, wanted: AbstractSet[Rows]) -> tuple[list[tuple[Rows, int]], pa.Table]:
         content = self._read(f"results/{name}")
         if fault := rows_fault(name, content=content):
             raise DamagedRows(self.address, name, fault)
         try:
             with pq.ParquetFile(pa.BufferReader(content)) as file:
-                held, table, depth = cells_of(name, file), _conformed(file.read()), generation(name)
+                held, table = cells_of(name, file), _conformed(file.read())
         except UNPARSED as error:
             raise DamagedRows(self.address, name, str(error)) from error
-        keep = [Place(rows, depth, name) in wanted for rows, _ in held]
+        keep = [rows in wanted for rows, _ in held]
         if not all(keep):
             table = table.filter(pa.array(np.repeat(keep, [number for _, number in held])))
         return [cell for cell, kept in zip(held, keep, strict=True) if kept], table
