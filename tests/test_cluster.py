@@ -12,6 +12,7 @@ from typing import Any
 
 import boto3
 import jsonschema
+import kubernetes_validate
 import pytest
 import ray.autoscaler
 import yaml
@@ -43,6 +44,7 @@ PAGE = (ROOT / "docs" / "cluster.md").read_text("utf-8").replace("\\\n", " ")
 PINS = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines() if "==" in line)
 WORKERS = ("gpu-small", "gpu-multi")
 REGION = "us-west-2"
+KUBERNETES = "1.33"
 
 # Of KubeRay's API reference, the fields of a RayJob (ray.io/v1) that the manifest has, by where they stand.
 KUBERAY_FIELDS = {
@@ -361,6 +363,27 @@ def test_the_kuberay_manifest_agrees_with_the_rest() -> None:
         limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
         assert limits["nvidia.com/gpu"] == types[name]["resources"]["GPU"]
         assert group["maxReplicas"] == types[name]["max_workers"]
+
+
+def pods() -> list[Config]:
+    """What Kubernetes would be asked for: a pod of each of KubeRay's templates."""
+    spec = yaml.safe_load((ROOT / "docs" / "kuberay.yaml").read_text("utf-8"))["spec"]["rayClusterSpec"]
+    groups = (spec["headGroupSpec"], *spec["workerGroupSpecs"])
+    return [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a-pod"}, **group["template"]} for group in groups]
+
+
+def test_the_manifests_pods_are_kubernetes_pods() -> None:
+    assert len(pods()) == 3
+    for pod in pods():
+        kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+
+
+@pytest.mark.parametrize("typo", [{"serviceAcountName": "x"}, {"containers": [{"name": "x", "imag": "x"}]}, {"volumes": {}}])
+def test_a_typo_in_a_pod_is_found(typo: Config) -> None:
+    for pod in pods():
+        pod["spec"] |= typo
+        with pytest.raises(kubernetes_validate.ValidationError):
+            kubernetes_validate.validate(pod, KUBERNETES, strict=True)
 
 
 def test_the_study_commands_have_only_real_options() -> None:
