@@ -24,7 +24,7 @@ from analysis.foreign import TYPOLOGY, numeric, read
 from analysis.importance import importance
 from analysis.mixed import CrossedEffects
 from analysis.pairs import FEWEST, Pairs, required
-from analysis.regress import baselines, check_predictors, held_out, pipelines, predictors, scores
+from analysis.regress import baselines, check_predictors, differences, held_out, pipelines, predictors, scores
 from analysis.typology import distances
 from engine.errors import DataError, SprachbundError, did_you_mean
 
@@ -129,9 +129,14 @@ def _held_out(frame: pl.DataFrame, features: Sequence[str], options: argparse.Na
     near = None
     if by != "source" and not options.no_typology:
         near = distances(frame["target"].unique().sort().to_list()).with_columns(distance=pl.mean_horizontal(*TYPOLOGY))
-    models = pipelines(features, options.seed) | baselines(size=size, overlap=overlap, distances=near, english=english)
+    simple = baselines(size=size, overlap=overlap, distances=near, english=english)
+    models = pipelines(features, options.seed) | simple
     predictions = held_out(frame, options.outcome, features, by, models, random_state=options.seed, n_jobs=-1 if len(frame) > LARGE else None)
-    return {"by": by, "known": "target" if by == "source" else "source", "scores": scores(predictions).to_dicts()}
+    table = scores(predictions)
+    best = table.filter(pl.col("model").is_in(list(simple))).sort("mae", nulls_last=True)[0, "model"]
+    beaten = differences(predictions, best).filter(~pl.col("model").is_in(list(simple)))
+    known = "target" if by == "source" else "source"
+    return {"by": by, "known": known, "scores": table.to_dicts(), "baseline": best, "differences": beaten.to_dicts()}
 
 
 def _or_why(statistic: Any) -> Any:
@@ -191,6 +196,8 @@ def _show(found: list[dict[str, Any]], notes: list[str]) -> None:
             _rows(console, title.format(**mixed), mixed["coefficients"])
         if "refused" not in held:
             _rows(console, f"predictions for a {held['by']} that was held out", held["scores"])
+            if held["differences"]:
+                _rows(console, f"the same, less those of the baseline with the smallest error, {held['baseline']}", held["differences"])
         if part["importance"] and "refused" not in part["importance"]:
             _rows(console, "importance of blocks: shares of R2", part["importance"])
         for name in ("mixed", "held_out", "importance"):

@@ -66,6 +66,11 @@ def test_a_planted_effect_is_found_by_all_statistics(saved, capsys) -> None:
     assert slope["low"] < -0.3 < slope["high"] < 0
     errors = {row["model"]: row["rmse"] for row in found["held_out"]["scores"]}
     assert errors["ridge"] < errors["target mean"]
+    held = found["held_out"]
+    less = {row["metric"]: row for row in held["differences"] if row["model"] == "ridge"}
+    maes = {row["model"]: row["mae"] for row in held["scores"]}
+    assert held["baseline"] in ("source mean", "nearest language", "target mean") and less["mae"]["high"] < 0
+    assert less["mae"]["difference"] == pytest.approx(maes["ridge"] - maes[held["baseline"]])
     assert found["importance"][0]["block"] == "far"
 
 
