@@ -110,10 +110,11 @@ class _Compiler:
         target, similarity = cells[0].target, self.students.similarity(cells[0])
         pool, labels = self.material.students_pool(target), self.students.labels(teachers, sets, target, cells[0].seed)
         pool_data = content(pool)
+        students = self.students.students(cells, labels, similarity)
         for cell in cells:
             perturbation = perturbed((Taken(pool, cell.volume),))
             on_teacher = self.students.teachers_evaluation(cell, teachers, similarity, perturbation)
-            student = self.students.student(cell, labels, similarity)
+            student = next(students)  # after its teachers' score, which waits for no student
             measured = self.measures.of_teachers(cell, labels, student.recipe.labels)
             on_student = self.transfer.evaluation(student, target, perturbation)
             yield _Made(student, on_student, on_teacher, pool_data, measured)

@@ -1,6 +1,6 @@
 """Steps of students: soft labels of their teachers, what weights these, the distillation, and the teachers' own score."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -27,7 +27,7 @@ class Students:
     def __init__(self, material: Material, transfer: Transfer) -> None:
         self.material, self.transfer = material, transfer
         self.study, self.recipe = material.study, material.recipe
-        for name in ("labels", "_compare", "any_volume", "_taught_by"):
+        for name in ("labels", "_compare", "any_volume"):
             setattr(self, name, cache(getattr(self, name)))
 
     def similarity(self, cell: Cell) -> Step | None:
@@ -57,18 +57,14 @@ class Students:
         needs = (("teacher", teacher.artifact), *base_needs)
         return self.material.step(recipe, f"{self.material.name}-{'+'.join(sources)}-{target}-{volume}-s{seed}", needs)
 
-    def student(self, cell: Cell, labels: tuple[Step, ...], similarity: Step | None) -> Step:
-        """The step that distills the cell's student of these labels."""
-        base, _ = self.material.base()
-        pool, (teachers, needs) = self.material.students_pool(cell.target), self._taught_by(labels, similarity)
-        weights = self._weights(cell, similarity)
-        distill = DistillRecipe(base, teachers, weights, cell.form, pool, cell.volume, self.recipe.distill, cell.seed)
-        return self.material.step(distill, self._about_student(cell, cell.volume), needs)
-
-    def _taught_by(self, labels: tuple[Step, ...], similarity: Step | None) -> tuple[tuple[str, ...], Needs]:
-        """What stands for a student's teachers, and what it needs, whatever its volume."""
-        _, base_needs = self.material.base()
-        return tuple(map(self.any_volume, labels)), (*roles("labels", labels), *_need_of(similarity), *base_needs)
+    def students(self, cells: Sequence[Cell], labels: tuple[Step, ...], similarity: Step | None) -> Iterator[Step]:
+        """The steps that distill students of these labels, for cells that differ in nothing but the volume."""
+        (base, base_needs), pool = self.material.base(), self.material.students_pool(cells[0].target)
+        teachers, weights = tuple(map(self.any_volume, labels)), self._weights(cells[0], similarity)
+        needs = (*roles("labels", labels), *_need_of(similarity), *base_needs)
+        for cell in cells:
+            distill = DistillRecipe(base, teachers, weights, cell.form, pool, cell.volume, self.recipe.distill, cell.seed)
+            yield self.material.step(distill, self._about_student(cell, cell.volume), needs)
 
     def teachers_evaluation(
         self, cell: Cell, teachers: Sequence[Step], similarity: Step | None, perturbation: Perturbation | None
