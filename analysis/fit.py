@@ -108,7 +108,13 @@ def analyse(
     }  # fmt: skip
 
 
+def _check_some(features: Sequence[str]) -> None:
+    if not features:
+        raise DataError("no feature is left: the table has none of its own, and typology has too many for so few languages. Add a column.")
+
+
 def _mixed(frame: pl.DataFrame, outcome: str, features: Sequence[str]) -> dict[str, Any]:
+    _check_some(features)
     known = frame.select(pl.col(features).cast(pl.Float64).fill_nan(None).count() / len(frame)).row(0)
     used = [name for name, share in zip(features, known, strict=True) if share >= KNOWN]
     if not used:
@@ -123,6 +129,7 @@ def _mixed(frame: pl.DataFrame, outcome: str, features: Sequence[str]) -> dict[s
 
 def _held_out(frame: pl.DataFrame, features: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
     """Targets are held out if the command does not say what; sources where there are too few targets."""
+    _check_some(features)
     by = options.hold_out or ("target" if frame["target"].n_unique() >= FEWEST else "source")
     english = next((code for code in ("eng", "en") if code in frame["source"].unique()), None)
     size, overlap = (name if name in features else None for name in (options.size, options.overlap))
@@ -186,7 +193,7 @@ def _show(found: list[dict[str, Any]], notes: list[str]) -> None:
         for note in part["notes"]:
             console.print(f"note: {note}", markup=False)
         shown = [{name: row[name] for name in SHOWN} for row in part["correlations"]]
-        _rows(console, "correlations (low, high, p: by language; row_*: as if rows were independent)", shown)
+        _rows(console, "correlations (low, high: leaves out each language; p: permutes them; trust what both show. row_*: as if rows were independent)", shown)
         for row in part["correlations"]:
             if row["note"]:
                 console.print(f"{row['feature']} ({row['method']}): {row['note']}", markup=False)

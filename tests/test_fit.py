@@ -74,6 +74,14 @@ def test_a_planted_effect_is_found_by_all_statistics(saved, capsys) -> None:
     assert found["importance"][0]["block"] == "far"
 
 
+@pytest.mark.parametrize("languages", [5, 6, 7])
+def test_a_table_of_few_languages_and_no_features_of_its_own_gets_correlations(saved, capsys, languages: int) -> None:
+    found = run(capsys, saved(table(languages=languages).drop("distance")), "--outcome", "f1", "--source", "source", "--target", "target", "--draws", "200")
+    (part,) = found["analyses"]
+    assert {"genetic", "geographic"} <= {row["feature"] for row in part["correlations"]}
+    assert "Add a column" in part["mixed"]["refused"] and "Add a column" in part["held_out"]["refused"]
+
+
 def test_groups_are_analyzed_apart(saved, capsys) -> None:
     both = pl.concat([table(-0.3).with_columns(model=pl.lit("near")), table(0.3).with_columns(model=pl.lit("far"))])
     found = run(capsys, saved(both), *ROLES, *QUICK, "--groups", "model")["analyses"]
