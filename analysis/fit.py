@@ -215,8 +215,14 @@ def _show(found: list[dict[str, Any]], notes: list[str]) -> None:
 def _rows(console: Console, title: str, rows: list[dict[str, Any]]) -> None:
     table = Table(*rows[0], title=title, title_justify="left")
     for row in rows:
-        table.add_row(*(f"{value:.3f}" if isinstance(value, float) else "-" if value is None else str(value) for value in row.values()))
+        table.add_row(*map(_shown, row.values()))
     console.print(table)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) >= 0.001 or value == 0 else f"{value:.1e}"
+    return "-" if value is None else str(value)
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

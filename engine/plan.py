@@ -212,7 +212,8 @@ def summary(plan: Plan, on_gpu: bool, limit: int = 12) -> list[str]:
     kinds = {kind: numbers[kind] for kind in order if kind in numbers}
     states = ", ".join(f"{len(getattr(plan, state))} {state}" for state in ("done", "failed", "missing", "stale"))
     steps = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
-    lines = [f"{len(plan.graph.cells)} cells: {states}", f"{len(plan.to_run)} to run" + (f": {steps}" if steps else "")]
+    methods = ", ".join(f"{number} {method}" for method, number in Counter(work.cell.method for work in plan.graph.cells).items())
+    lines = [f"{len(plan.graph.cells)} cells: {states}", f"by method: {methods}", f"{len(plan.to_run)} to run" + (f": {steps}" if steps else "")]
     if plan.to_run:
         saved = 1 - plan.seconds / plan.unshared_seconds
         lines.append(

@@ -51,7 +51,7 @@ def test_the_report_command_has_its_module() -> None:
 
 
 def test_the_readmes_study_is_one() -> None:
-    block = re.search(r"^    from engine\.spec import Study\n.*?^    local = .*?\n", README, re.MULTILINE | re.DOTALL)
+    block = re.search(r"^    from engine\.models import recipes\n.*?^    local = .*?\n", README, re.MULTILINE | re.DOTALL)
     assert block
     defined: dict[str, Any] = {}
     exec(textwrap.dedent(block[0]), defined)  # noqa: S102, the README's own code
@@ -72,4 +72,4 @@ def test_the_command_of_a_real_study_plans(shared: Path, tmp_path: Path, page: s
         [sys.executable, *arguments, "--plan", "--out", str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
-    assert f"{cells} cells: 0 done, 0 failed, {cells} missing, 0 stale" in run.stdout
+    assert f"{cells} cells: 0 done, 0 failed, {cells} missing, 0 stale" in run.stdout and "by method: " in run.stdout
