@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLM, VCSpec
+from threadpoolctl import threadpool_limits
 
 from analysis.contrast import mean
 from analysis.correlate import correlate
@@ -108,10 +109,14 @@ def outcomes(seed: int, design: Design, effect: float) -> dict[str, bool]:
 
 def rates(design: Design, effect: float, tables: int = TABLES) -> dict[str, float]:
     """The shares of so many tables in which each of `outcomes` holds."""
-    # what is imported is not looked at again by the garbage collector, which multipletests calls each time
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"), initializer=gc.freeze) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"), initializer=_one_of_many) as pool:
         each = pool.map(partial(outcomes, design=design, effect=effect), range(tables), chunksize=10)
         return pl.DataFrame(list(each)).mean().row(0, named=True)
+
+
+def _one_of_many() -> None:
+    gc.freeze()  # what is imported is not looked at again by the garbage collector, which multipletests calls each time
+    threadpool_limits(1)
 
 
 def means() -> Iterator[tuple[str, dict[str, float]]]:
