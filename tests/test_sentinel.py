@@ -1,5 +1,6 @@
 """The form `sentinel`: what it writes with a cache, in batches that shrink, is what the whole model would write alone."""
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -71,7 +72,9 @@ def written(tagger: SentinelTagger, saved: Path, tiny: str, tmp_path_factory: py
     folder = tmp_path_factory.mktemp("whole")
     export(saved, tiny, folder)
     library = AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
-    pieces = library.lm_head.weight[tagger.tag_ids] * library.config.d_model**-0.5
+    settings = json.loads((folder / "tagger.json").read_text("utf-8"))
+    assert settings["form"] == "sentinel" and settings["tags"] == list(TAGS)
+    pieces = library.lm_head.weight[settings["tag_ids"]] * library.config.d_model**-0.5
     answers = []
     for window in tagger.windows(FEW, 64):
         ids, prefix, rows = torch.tensor([window.input_ids]), [library.config.decoder_start_token_id], []

@@ -70,7 +70,10 @@ def load_tagger(folder: Path, checkpoint: str) -> Tagger:
 
 
 def export(folder: Path, checkpoint: str, out: Path) -> None:
-    """Write the tagger saved in `folder` to `out` as a whole model in Hugging Face format, vocabulary included."""
+    """Write the tagger saved in `folder` to `out` as a whole model in Hugging Face format, vocabulary included.
+
+    `tagger.json` there has the form and the tags and, where pieces of the vocabulary stand for these, their ids in the same order.
+    """
     tagger = load_tagger(folder, checkpoint)
     model, tokenizer = load_for(checkpoint, tagger.form, tagger.tags)
     with torch.no_grad():
@@ -83,6 +86,8 @@ def export(folder: Path, checkpoint: str, out: Path) -> None:
         if isinstance(tagger, SlotTagger) and tagger.head is not None:
             model.lm_head.weight[tagger.tag_ids] = tagger.head
     save_model(model, tokenizer, out)
+    ids = {"tag_ids": tagger.tag_ids} if hasattr(tagger, "tag_ids") else {}
+    (out / SETTINGS).write_text(json.dumps({"form": tagger.form, "tags": tagger.tags} | ids, indent=2), "utf-8")
 
 
 def _stamp(before: Tagger) -> str:
