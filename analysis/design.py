@@ -108,7 +108,7 @@ def lines(study: Study) -> list[str]:
     """The power as text, for --plan."""
     found = power(study)
     if found.is_empty():
-        return ["power: no hypothesis of the report's can be tested on these cells; most need direct cells of three pairs of languages"]
+        return ["power: no hypothesis of the report's can be tested on these cells: they compare direct transfer, students or source sets over pairs of languages"]
     if (languages := found["languages"].max()) < FEWEST:
         return [f"power: {languages} languages are too few to say anything of languages in general; it takes {FEWEST}"]
     head = f"power with {len(study.seeds)} seeds, if scores spread as in published tables (analysis/design.py):"

@@ -24,7 +24,7 @@ from analysis.foreign import TYPOLOGY, numeric, read
 from analysis.importance import importance
 from analysis.mixed import CrossedEffects
 from analysis.pairs import FEWEST, Pairs, required
-from analysis.regress import baselines, check_predictors, differences, held_out, pipelines, predictors, scores
+from analysis.regress import baselines, check_predictors, differences, errors, held_out, pipelines, predictors, scores
 from analysis.typology import distances
 from engine.errors import DataError, SprachbundError, did_you_mean
 
@@ -85,6 +85,8 @@ def analyse(
     """All statistics of one group's rows, by name; where one is refused, why. Raises DataError where none can be made."""
     varying = [column for column in features if frame[column].cast(pl.Float64).fill_nan(None).drop_nulls().n_unique() > 1]
     pairs = Pairs.of(frame, options.outcome, varying)
+    if not varying:
+        raise DataError(f"no feature says anything: {', '.join(features)} each have one value or none. Name others with --features.")
     own = [column for column in varying if column not in TYPOLOGY or options.no_typology]
     crossed = [pair for pair in interactions if set(pair) <= set(varying)]
     frame = frame.with_columns(products(crossed))
@@ -140,7 +142,8 @@ def _held_out(frame: pl.DataFrame, features: Sequence[str], options: argparse.Na
     models = pipelines(features, options.seed) | simple
     predictions = held_out(frame, options.outcome, features, by, models, random_state=options.seed, n_jobs=-1 if len(frame) > LARGE else None)
     table = scores(predictions)
-    best = table.filter(pl.col("model").is_in(list(simple))).sort("mae", nulls_last=True)[0, "model"]
+    by_language = errors(predictions).filter(pl.col("model").is_in(list(simple))).group_by("model", maintain_order=True).agg(pl.col("mae").mean())
+    best = by_language.sort("mae", nulls_last=True, maintain_order=True)[0, "model"]
     beaten = differences(predictions, best).filter(~pl.col("model").is_in(list(simple)))
     known = "target" if by == "source" else "source"
     return {"by": by, "known": known, "scores": table.to_dicts(), "baseline": best, "differences": beaten.to_dicts()}
@@ -204,7 +207,7 @@ def _show(found: list[dict[str, Any]], notes: list[str]) -> None:
         if "refused" not in held:
             _rows(console, f"predictions for a {held['by']} that was held out", held["scores"])
             if held["differences"]:
-                _rows(console, f"the same, less those of the baseline with the smallest error, {held['baseline']}", held["differences"])
+                _rows(console, f"means over what was held out, less those of the best baseline, {held['baseline']} (p not corrected)", held["differences"])
         if part["importance"] and "refused" not in part["importance"]:
             _rows(console, "importance of blocks: shares of R2", part["importance"])
         for name in ("mixed", "held_out", "importance"):

@@ -231,29 +231,39 @@ def rankings(predictions: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(table, schema=kinds, orient="row").fill_nan(None)
 
 
+def errors(predictions: pl.DataFrame) -> pl.DataFrame:
+    """Each model's mean absolute error on each language (or family) that was held out: model, unit, mae; null without predictions."""
+    error = (pl.col("prediction") - pl.col("truth")).abs()
+    return predictions.group_by("model", pl.col("fold").alias("unit"), maintain_order=True).agg(mae=error.mean())
+
+
 def differences(predictions: pl.DataFrame, baseline: str, level: float = 0.95) -> pl.DataFrame:
     """How much better or worse than one of the models the others are on the same held-out languages.
 
-    Columns: model; metric, "mae" (mean over what was held out) or "rank_correlation", "ndcg3", "regret" (mean over targets);
-    difference, the model's less the baseline's; low, high and p, of Student's t over what was held out; languages, of how many
-    both have the metric (families, of "mae", where these were held out). Raises DataError where `predictions` has no such model.
+    Columns: model; metric, "mae" (of `errors`) or "rank_correlation", "ndcg3", "regret" (of `rankings`); difference, the mean over
+    languages of the model's less the baseline's; low, high and p, of Student's t, not corrected for several models and metrics, null
+    where all differences are equal; languages, of how many both have the metric. Raises DataError where there is no such model.
     """
     if baseline not in set(predictions["model"]):
         raise DataError(f"no predictions of {baseline!r}.{did_you_mean(baseline, set(predictions['model']))}")
-    error = (pl.col("prediction") - pl.col("truth")).abs()
-    errors = predictions.group_by("model", pl.col("fold").alias("unit"), maintain_order=True).agg(mae=error.mean())
     ranks = rankings(predictions).rename({"target": "unit"})
     table = []
-    for metric, values in (("mae", errors), *((name, ranks) for name in ("rank_correlation", "ndcg3", "regret"))):
+    for metric, values in (("mae", errors(predictions)), *((name, ranks) for name in ("rank_correlation", "ndcg3", "regret"))):
         base = values.filter(pl.col("model") == baseline).select("unit", base=metric)
         paired = values.join(base, on="unit", maintain_order="left").select("model", difference=pl.col(metric) - pl.col("base"))
         for (model,), part in paired.drop_nulls().group_by("model", maintain_order=True):
-            if model != baseline and len(part) > 1 and part["difference"].n_unique() > 1:
-                test = ttest_1samp(part["difference"].to_numpy(), 0)
-                found = test.confidence_interval(level)
-                row = (model, metric, part["difference"].mean(), float(found.low), float(found.high), float(test.pvalue), len(part))
-                table.append(row)
-    return pl.DataFrame(table, schema=["model", "metric", "difference", "low", "high", "p", "languages"], orient="row")
+            if model != baseline:
+                table.append((model, metric, part["difference"].mean(), *_student(part["difference"].to_numpy(), level), len(part)))
+    kinds = {"model": pl.String, "metric": pl.String} | dict.fromkeys(("difference", "low", "high", "p"), pl.Float64)
+    return pl.DataFrame(table, schema=kinds | {"languages": pl.Int64}, orient="row")
+
+
+def _student(values: np.ndarray, level: float) -> tuple[float | None, float | None, float | None]:
+    if np.ptp(values) < 1e-12:  # rounding is no spread
+        return None, None, None
+    test = ttest_1samp(values, 0)
+    found = test.confidence_interval(level)
+    return float(found.low), float(found.high), float(test.pvalue)
 
 
 def predictors(

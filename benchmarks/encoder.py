@@ -28,7 +28,8 @@ TIMED = 11  # updates in turns, the first for warmth
 NOTES = (
     (
         f"multilingual-e5-small-24 (84,226 pieces), float32, MasakhaNER 2.0 Swahili, {UPDATES} updates of the same 16 sentences, learning "
-        "rate 1e-4, one seed, one CPU thread a model. F1 on the whole test splits; `hau` is zero-shot."
+        "rate 1e-4, one seed, one CPU thread a model. Each ratio is of pairs of updates in turns of its own, the baseline's time of the first "
+        "turns. F1 on the whole test splits; `hau` is zero-shot."
     ),
     (
         "Baseline: what Trainer does with DataCollatorForTokenClassification: batches padded to their longest, AdamW on every weight. "

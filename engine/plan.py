@@ -66,7 +66,7 @@ class Plan:
         return [*self.failed, *self.missing, *self.stale]
 
 
-@without_collection(stay=True)
+@without_collection()
 def make_plan(graph: Graph, store: Store, on_gpu: bool, thorough: bool = False) -> Plan:
     """Compare a study with the store. `on_gpu`: what the estimate of time is for.
 
@@ -141,7 +141,10 @@ def _units(to_run: list[Step], left: Iterable[CellWork], costs: Mapping[str, flo
 
 
 def _evaluated(step: Step) -> str:
-    """The model of an evaluation that goes with the training of it: of this model alone, on a text that is there. Else ""."""
+    """The model of an evaluation that goes with the training of it: of this model alone, on a text that is there. Else "".
+
+    An evaluation's first need is its model (`engine.compiler.transfer`).
+    """
     if step.recipe.kind != "evaluate":
         return ""
     (_, model), *others = step.needs

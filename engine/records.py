@@ -19,17 +19,12 @@ def record(*, eq: bool = True, kw_only: bool = False) -> Callable[[Kind], Kind]:
 
 
 @contextmanager
-def without_collection(stay: bool = False) -> Iterator[None]:
-    """Make many objects. Python would look through them again and again, a quarter of the time, for garbage.
-
-    `stay`: nor does it ever later, for they stay as long as the program.
-    """
+def without_collection() -> Iterator[None]:
+    """Make many objects: Python would look through them again and again, a quarter of the time, for garbage."""
     was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if stay:
-            gc.freeze()
         if was_on:
             gc.enable()

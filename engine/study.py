@@ -4,6 +4,7 @@ Exit codes: 0 all done, 1 some cells failed, 2 the request was wrong, 3 a fault 
 """
 
 import argparse
+import gc
 import importlib.util
 import re
 import sys
@@ -82,6 +83,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     study = load_study(Path(options.file), options.local)
     study = study.varied(**_overrides(options.set))
     graph = compile_study(study, options.data)
+    gc.freeze()  # it stays to the end: no collection need look through 100,000 cells
     models = local_models(study)
     store = Store(options.out or f"runs/{study.name}")
     on_gpu = not options.local

@@ -14,7 +14,7 @@ from analysis.conformal import Fold, interval
 from analysis.features import with_typology
 from analysis.published import sumeval
 from analysis.ranking import ndcg, rank_correlation, regret, relevance
-from analysis.regress import baselines, differences, held_out, pipelines, predictors, rankings, scores
+from analysis.regress import baselines, differences, errors, held_out, pipelines, predictors, rankings, scores
 from engine.errors import DataError, StudyError
 
 
@@ -191,6 +191,23 @@ def test_a_difference_comes_with_its_interval_by_language():
     assert ("English", "mae") not in found and ("English", "regret") in found
     with pytest.raises(DataError, match="Did you mean 'target mean'"):
         differences(predictions, "target means")
+
+
+def test_each_language_counts_once_in_errors_however_many_rows_it_has():
+    rows = [("m", "a", 0.0, 1.0), ("m", "a", 0.0, 3.0), ("m", "b", 0.0, -5.0)]
+    found = errors(pl.DataFrame(rows, schema=["model", "fold", "truth", "prediction"], orient="row"))
+    assert found.rows() == [("m", "a", 2.0), ("m", "b", 5.0)]
+
+
+def test_differences_are_students_and_equal_ones_have_no_interval():
+    """Errors of 1, 2 and 3 against 0 in three languages: mean 2, standard error 1 / sqrt(3), t of 2 degrees of freedom 4.303."""
+    rows = [(model, code, "s", code, 0.0, value) for code, value in (("a", 1.0), ("b", 2.0), ("c", 3.0)) for model in ("none", "some", "one")]
+    frame = pl.DataFrame(rows, schema=["model", "fold", "source", "target", "truth", "value"], orient="row").with_row_index("row")
+    shown = pl.when(pl.col("model") == "none").then(0.0).when(pl.col("model") == "one").then(1.0).otherwise("value")
+    found = differences(frame.with_columns(prediction=shown, score=shown), "none").rows_by_key("model", named=True, unique=True)
+    assert found["some"]["difference"] == 2 and found["some"]["languages"] == 3
+    assert found["some"]["high"] - 2 == pytest.approx(4.3027 / 3**0.5, abs=1e-3) and found["some"]["p"] == pytest.approx(0.0742, abs=1e-3)
+    assert found["one"]["difference"] == 1 and found["one"]["low"] is found["one"]["p"] is None
 
 
 # Bad input

@@ -12,7 +12,7 @@ from analysis.regress import pipelines
 from analysis.replicate import main
 from analysis.replications.langrank import LambdaRank, WithinTarget
 from analysis.replications.masakhaner2 import Nearest
-from analysis.replications.new_target import mixture_features
+from analysis.replications.new_target import mixture_features, new_targets
 from analysis.replications.sumeval import SizeProcess, mixtures, predictions
 from engine.errors import DataError
 
@@ -81,10 +81,18 @@ def test_features_of_a_mixture() -> None:
 
 def test_distances_of_word_lists_are_features_of_a_mixture_where_there_are_some(tmp_path: Path) -> None:
     tmp_path.joinpath("devries2022_udpos-langs.csv").write_text("language,language_id,script\nGerman,de,Latn\nDutch,nl,Latn\nFinnish,fi,Latn\n")
-    tmp_path.joinpath("devries2022_ldnd.csv").write_text(",German,Dutch,Finnish\nGerman,,40,99\nDutch,40,,\nFinnish,99,,\n")
-    found = mixture_features(np.array([[100.0, 100.0], [100.0, 0.0]]), ["deu", "fin"], ["nld", "deu", "jpn"], words(tmp_path))
-    np.testing.assert_array_equal(found["words"], [40, 99, np.nan, 40, np.nan, np.nan])  # Finnish and Dutch: no list of the pair
+    tmp_path.joinpath("devries2022_ldnd.csv").write_text(",German,Dutch,Finnish\nGerman,,40,99\nDutch,40,,90\nFinnish,99,90,\n")
+    found = mixture_features(np.array([[100.0, 300.0], [100.0, 0.0]]), ["deu", "fin"], ["nld", "deu", "jpn"], words(tmp_path))
+    np.testing.assert_array_equal(found["words"], [77.5, 99, np.nan, 40, np.nan, np.nan])
     np.testing.assert_array_equal(found["words_nearest"], [40, 99, np.nan, 40, np.nan, np.nan])
+
+
+def test_without_word_lists_the_command_says_so_and_does_without(tmp_path: Path) -> None:
+    train, test = (small_sumeval(tmp_path / part, 12, seed, part) for seed, part in enumerate(("train", "test")))
+    known = pl.read_csv(train / "sumeval2022_scores.csv").filter(pl.col("target") != "sw")
+    known.write_csv(train / "sumeval2022_scores.csv")
+    said = {figure.name: figure.value for figure in new_targets(train, test)}
+    assert said["new_target.overlap"] == "none, for the folder has no devries2022_ldnd.csv" and said["new_target.ridge.rmse"] > 0
 
 
 def ranked(sources: int = 12, targets: int = 6) -> tuple[pl.DataFrame, np.ndarray]:

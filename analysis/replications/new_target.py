@@ -19,25 +19,26 @@ from analysis.typology import distances, features, matrices
 from engine.languages import LANGUAGES
 
 DISTANCES = (*TYPOLOGY, "genetic", "geographic")
-WORD_LISTS = "devries2022_ldnd.csv"
+WORD_LISTS = ("devries2022_ldnd.csv", "devries2022_udpos-langs.csv")
 CONFIGURATIONS = 100  # that are used: a target's rows are near copies, and languages are what counts
 UNSPACED = {"Jpan", "Hans", "Thai", "Mymr", "Khmr", "Laoo", "Tibt"}  # scripts that write no space between words
 
 
 def new_targets(data: Path, test: Path | None = None) -> list[Figure]:
     """Leave one target language out; with `test`, fit on all of `data` and score the targets there that are new, if any."""
-    lists = words(data) if (data / WORD_LISTS).is_file() else None
+    missing = [name for name in WORD_LISTS if not (data / name).is_file()]
+    lists = None if missing else words(data)
+    overlap = Figure("new_target.overlap", f"none, for the folder has no {missing[0]}" if missing else "of word lists")
     train = design(*sumeval(data), lists)
     if test is None:
         predicted = held_out(train, "score", _names(train), models=_models(train, train), n_jobs=-1)
-        of_words = Figure("new_target.overlap", f"none, for the folder has no {WORD_LISTS}" if lists is None else "of word lists")
-        return [of_words, *of_scores("new_target", scores(predicted), ("rmse", "mae", "coverage", "language_coverage", "width"))]
+        return [overlap, *of_scores("new_target", scores(predicted), ("rmse", "mae", "coverage", "language_coverage", "width"))]
     new = design(*sumeval(test), lists)
     new = new.filter(~pl.col("target").is_in(train["target"].unique().implode()))
     if new.is_empty():
         return [Figure("new_target", "the test part has no target that the first folder lacks")]
     predicted = scored_on(_models(train, new), train, new, "score", _names(train))
-    return list(of_scores("new_target", scores(predicted), ("rmse", "mae")))
+    return [overlap, *of_scores("new_target", scores(predicted), ("rmse", "mae"))]
 
 
 def _models(train: pl.DataFrame, new: pl.DataFrame) -> dict[str, BaseEstimator]:

@@ -25,7 +25,7 @@ from engine.spec import MIXTURES, STUDENTS, Cell, Perturbation, Study, Taken, Te
 _BUT_VOLUME = attrgetter("dataset", "model", "form", "method", "sources", "target", "shots", "perturbation", "seed")
 
 
-@without_collection(stay=True)
+@without_collection()
 def compile_study(study: Study, data: str | None) -> Graph:
     """Return the steps and cells of a study on the data of the folder `data`.
 
