@@ -109,11 +109,13 @@ def _writer(kind: type) -> Callable[[Any], str]:
 
 @cache
 def _dataclass_writer(kind: type) -> Callable[[Any], str]:
-    """Made as source, as dataclasses make their methods: in half the time of a loop over the fields."""
-    members = {f.name: f'"{f.name}":{{write[type(value.{f.name})](value.{f.name})}}' for f in fields(kind)}
-    members["is"] = '"is":{name}'
-    known = {"write": _WRITERS, "name": quoted(kind.__name__)}
-    return eval("lambda value: f'{{" + ",".join(members[name] for name in sorted(members)) + "}}'", known)
+    names = sorted(f.name for f in fields(kind))
+    members = {name: f'"{name}":%s' for name in names} | {"is": f'"is":"{kind.__name__}"'}
+    form = "{" + ",".join(members[name] for name in sorted(members)) + "}"
+    if len(names) < 2:  # of which attrgetter makes no tuple
+        return lambda value: form % tuple([_text(getattr(value, name)) for name in names])
+    parts = attrgetter(*names)
+    return lambda value: form % tuple([_WRITERS[type(part)](part) for part in parts(value)])
 
 
 def _mapping_text(value: Mapping[str, Any]) -> str:
