@@ -120,7 +120,8 @@ def load_study(file: Path, local: bool) -> Study:
     except SprachbundError as error:
         raise StudyError(f"{file}: {error}") from error
     except (Exception, SystemExit) as error:  # a study file is the user's code and may raise anything
-        lines = (frame.lineno for frame in reversed(traceback.extract_tb(error.__traceback__)) if frame.filename == str(file))
+        frames = reversed(traceback.extract_tb(error.__traceback__))
+        lines = (frame.lineno for frame in frames if Path(frame.filename).resolve() == file.resolve())  # Python makes it absolute
         line = error.lineno if isinstance(error, SyntaxError) else next(lines, "?")
         unknown = re.fullmatch(r"Study\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
         hint = did_you_mean(unknown[1], (field.name for field in fields(Study))) if unknown else ""

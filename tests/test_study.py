@@ -12,7 +12,9 @@ from small_study import ROOT, STUDY, command
 from transformers import AutoModelForSeq2SeqLM
 
 import engine
+from engine.errors import StudyError
 from engine.store import Store
+from engine.study import load_study
 from engine.tasks.ner import tag_set
 
 
@@ -239,6 +241,15 @@ def test_a_study_file_that_raises_is_named_with_its_line(tmp_path: Path, code: s
     run = command(str(file), "--local")
     assert run.returncode == 2
     assert "line 2" in run.stderr and said in run.stderr
+
+
+def test_the_line_is_named_whatever_way_leads_to_the_study_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("bad", "here"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "bad" / "typo.py").write_text("import sys\nfrom engine.spec import Stdy\n")
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(StudyError, match=r"^\.\./bad/typo\.py, line 2: .*ImportError"):
+        load_study(Path("../bad/typo.py"), local=False)
 
 
 @pytest.mark.parametrize(
