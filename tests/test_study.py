@@ -231,6 +231,13 @@ def test_a_wrong_request_is_a_clear_error(study: Path, arguments: list[str], sai
     assert "Traceback" not in run.stderr
 
 
+def test_the_plan_finds_types_of_the_sandbox_that_a_study_forgets(tmp_path: Path) -> None:
+    file = tmp_path / "types.py"
+    file.write_text(STUDY.replace("seeds=(0,)", 'seeds=(0,), types=("PER", "GPE")'))
+    run = command(str(file), "--plan", "--out", str(tmp_path / "out"))
+    assert run.returncode == 2 and "Add LOC to the study's types or dropped_types" in run.stderr, run.stdout + run.stderr
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [("raise ValueError('planted')", "ValueError: planted"), ("sys.exit(0)", "SystemExit: 0"), ("x = (", "SyntaxError: ")],
