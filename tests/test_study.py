@@ -222,6 +222,8 @@ def test_the_report_says_what_the_sandbox_is(out: Path) -> None:
         (["--set", "form=boxes"], "slots, sentinel, spans, encoder"),
         (["--jobs", "0"], "at least 1"),
         (["--out", "/proc/nowhere"], "/proc/nowhere"),
+        (["--out", "README.md"], "README.md is a file: --out is a folder or a URL"),
+        (["--out", "README.md", "--plan"], "README.md is a file: --out is a folder or a URL"),
     ],
 )
 def test_a_wrong_request_is_a_clear_error(study: Path, arguments: list[str], said: str) -> None:
