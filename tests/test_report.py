@@ -249,6 +249,34 @@ def test_an_empty_store_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "error: " in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose report takes a moment."""
+    folder = tmp_path_factory.mktemp("small")
+    synthetic_store.write(folder, ["eng"], ["afr", "fin"], [0])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("to", "page"),
+    [("there", "there/report.html"), ("new/folder", "new/folder/report.html"), ("new/mine.html", "new/mine.html"), ("v1.2", "v1.2/report.html")],
+)
+def test_the_page_goes_into_a_folder_or_by_its_name(small: Path, tmp_path: Path, to: str, page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "there").mkdir()
+    assert report.main([str(small), "--to", str(tmp_path / to)]) == 0
+    file = tmp_path / page
+    assert capsys.readouterr().out == f"report: {file}\n"
+    assert {path.name for path in file.parent.iterdir()} == {file.name, f"{file.stem}.md", "design.parquet", "tables"}
+
+
+@pytest.mark.parametrize("to", ["file.txt", "file.txt/page.html", "file.txt/below/page.html"])
+def test_a_page_that_cannot_be_written_is_one_sentence(small: Path, tmp_path: Path, to: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file.txt").write_text("in the way")
+    assert report.main([str(small), "--to", str(tmp_path / to)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and "cannot be written" in said and "--to" in said and said.count("\n") == 1
+
+
 def test_cells_of_earlier_requests_are_left_out_and_named(tmp_path: Path) -> None:
     store = synthetic_store.write(tmp_path, ["eng"], ["afr", "fin", "swa"], [0, 100])
     store.write_study(synthetic_store.STUDY, synthetic_store.summary(["eng"], ["afr", "fin"], [0, 100], 10))
