@@ -19,6 +19,7 @@ from analysis.mixed import CrossedEffects
 from analysis.tables import Table, latex
 from engine.spec import Study
 from engine.store import Store
+from engine.study import UNENDED
 
 KINDS = ("supported", "not supported", "cannot tell")
 
@@ -275,6 +276,23 @@ def test_a_page_that_cannot_be_written_is_one_sentence(small: Path, tmp_path: Pa
     assert report.main([str(small), "--to", str(tmp_path / to)]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ") and "cannot be written" in said and "--to" in said and said.count("\n") == 1
+
+
+def test_a_study_of_which_nothing_is_kept_is_named_once(tmp_path: Path) -> None:
+    store = synthetic_store.write(tmp_path, ["eng"], ["afr", "fin"], [0])
+    (tmp_path / "studies" / f"{synthetic_store.STUDY}.json").unlink()
+    text = report.markdown(report.make_report(store))
+    assert f"## {synthetic_store.STUDY}: no run of this study has said its question here." in text
+
+
+def test_a_study_whose_run_was_stopped_has_its_question_and_says_so(tmp_path: Path) -> None:
+    store = synthetic_store.write(tmp_path, ["eng"], ["afr", "fin"], [0])
+    kept = synthetic_store.summary(["eng"], ["afr", "fin"], [0], 0) | {"warnings": [UNENDED]}
+    del kept["plan"]
+    store.write_study(synthetic_store.STUDY, kept)
+    text = report.markdown(report.make_report(store))
+    assert kept["question"] in text and kept["hypothesis"] in text and f"> {UNENDED}" in text
+    assert "- targets: afr, fin" in text and "- cells:" not in text
 
 
 def test_cells_of_earlier_requests_are_left_out_and_named(tmp_path: Path) -> None:
