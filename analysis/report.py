@@ -93,19 +93,34 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m analysis.report", description="Turn a results table into a report.")
     parser.add_argument("out", help="the store's folder or URL, as given to the study with --out")
     parser.add_argument(
-        "--to", help="the HTML file, what else there is goes beside it; report.html in OUT (or here, if OUT is a URL) if not given"
+        "--to", help="the .html file, what else there is goes beside it, or a folder for report.html; OUT (or here, if OUT is a URL) if not given"
     )
     options = parser.parse_args(arguments)
     try:
         store = Store(options.out)
-        report = make_report(store)
+        target = _page(options.to or (store.root if store.local else "."))
+        _write_checked(make_report(store), target)
     except SprachbundError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    target = Path(options.to or (Path(store.root, "report.html") if store.local else "report.html"))
-    write(report, target)
     print(f"report: {target}")
     return 0
+
+
+def _page(place: str) -> Path:
+    """The page's file: the place itself where it ends in .html, else report.html in that folder."""
+    path = Path(place)
+    return path if path.suffix.lower() == ".html" and not path.is_dir() else path / "report.html"
+
+
+def _write_checked(report: Report, target: Path) -> None:
+    """`write`. Raises StoreError where that cannot be done."""
+    try:
+        write(report, target)
+    except OSError as error:
+        raise StoreError(
+            f"{target}: the report cannot be written ({error}). Make room, or name with --to another folder, or a file in it that ends in .html."
+        ) from error
 
 
 def make_report(store: Store) -> Report:
@@ -163,9 +178,9 @@ def _kept(store: Store, name: str) -> Mapping[str, Any]:
     try:
         if kept := store.study(name):
             return kept
-        return {"question": f"{name}: no run of this study has ended yet, so its question is not known here.", "hypothesis": "–"}
+        return {"question": "no run of this study has said its question here.", "hypothesis": "–"}
     except StoreError as error:
-        return {"question": f"{name}: its question cannot be read.", "hypothesis": "–", "warnings": [str(error)]}
+        return {"question": "its question cannot be read.", "hypothesis": "–", "warnings": [str(error)]}
 
 
 def _study(store: Store, name: str, rows: pl.DataFrame) -> StudyReport:

@@ -22,6 +22,7 @@ from engine.store import Store
 
 GROUP = "ray.io/node-group"  # label of the nodes that `ray up` and KubeRay start, whose number an autoscaler decides
 BOOTSTRAP = "~/ray_bootstrap_config.yaml"  # what `ray up` leaves on the head
+SLOW = "timed out"  # in what Ray says where its node was not up in time
 ANSWER = 120  # seconds for the nodes to look at the store; the first process on a node takes some
 
 WEEK = str(7 * 24 * 3600)
@@ -151,13 +152,39 @@ def _connect(address: str | None) -> None:
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         settings |= {"num_cpus": os.cpu_count(), "include_dashboard": False}
+    settings |= {"address": address or "local", "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}}}
     try:
-        ray.init(address=address or "local", runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}}, **settings)
+        ray.init(**settings) if address is not None else _start_here(settings)
     except Exception as error:  # Ray raises a bare Exception where a node does not come up in time
-        if address is not None and _asks_for_token(error):
-            raise StudyError(_no_token(address)) from error
-        where = "Ray could not be started here" if address is None else f"--address {address}: no Ray cluster could be reached"
-        raise StudyError(f"{where} ({error}).") from error
+        raise StudyError(_no_ray(address, error)) from error
+
+
+def _start_here(settings: Mapping[str, Any]) -> None:
+    """Start Ray on this machine, twice where it is too slow at first.
+
+    On a busy machine it may be: how long Ray waits for its own processes is written in its code, and no setting lengthens
+    it (ray-project/ray#65983). What the first try started idles, and ends with this process.
+    """
+    try:
+        ray.init(**settings)
+    except Exception as error:
+        if SLOW not in str(error).lower():
+            raise
+        ray.shutdown()
+        ray.init(**settings)
+
+
+def _no_ray(address: str | None, error: Exception) -> str:
+    if address is not None and _asks_for_token(error):
+        return _no_token(address)
+    if address is not None:
+        return f"--address {address}: no Ray cluster could be reached ({error})."
+    if SLOW not in str(error).lower():
+        return f"Ray could not be started here ({error})."
+    return (
+        f"Ray could not be started here in two tries ({error}). This machine is too busy for it: give the same command again "
+        "when less runs here. What is done is kept."
+    )
 
 
 def _asks_for_token(error: Exception) -> bool:

@@ -35,6 +35,7 @@ from engine.spec import AXES, SCORE_OF, Resources, Site, Study, parse_axis, take
 from engine.store import Store
 from engine.work import COLLAPSED
 
+UNENDED = "The last run of this study has not ended, so cells may be missing here. The same command goes on from what is done."
 SAY_EVERY = 60  # seconds between two lines of progress where the output is no terminal
 
 
@@ -99,7 +100,9 @@ def _run(options: argparse.Namespace, console: Console) -> int:
             console.print(line, markup=False, soft_wrap=True)
         return 0
     if plan.open:
-        left, made = len(plan.to_run), _execute(plan, study, models, store, options, console)
+        kept = _summary(study, plan, [*warnings, UNENDED])
+        del kept["plan"]  # its counts are soon those of another moment
+        left, made = len(plan.to_run), _execute(plan, study, kept, models, store, options, console)
         plan = make_plan(graph, store, on_gpu)
         if others := left - made - len(plan.to_run):
             console.print(f"{made} steps done by this run, {others} by another at the same time", markup=False)
@@ -122,7 +125,8 @@ def load_study(file: Path, local: bool) -> Study:
     except SprachbundError as error:
         raise StudyError(f"{file}: {error}") from error
     except (Exception, SystemExit) as error:  # a study file is the user's code and may raise anything
-        lines = (frame.lineno for frame in reversed(traceback.extract_tb(error.__traceback__)) if frame.filename == str(file))
+        frames = reversed(traceback.extract_tb(error.__traceback__))
+        lines = (frame.lineno for frame in frames if Path(frame.filename).resolve() == file.resolve())  # Python makes it absolute
         line = error.lineno if isinstance(error, SyntaxError) else next(lines, "?")
         unknown = re.fullmatch(r"Study\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
         hint = did_you_mean(unknown[1], (field.name for field in fields(Study))) if unknown else ""
@@ -184,9 +188,9 @@ def _warnings(study: Study, data: str | None) -> list[str]:
 
 
 def _execute(
-    plan: Plan, study: Study, models: dict[str, str], store: Store, options: argparse.Namespace, console: Console
+    plan: Plan, study: Study, kept: dict[str, Any], models: dict[str, str], store: Store, options: argparse.Namespace, console: Console
 ) -> int:
-    """Run what is left; return how many steps this run did itself."""
+    """Run what is left; return how many steps this run did itself. `kept`: what the store keeps of the study should it not end."""
     # Ray takes seconds to import; --plan does without
     from engine.cluster import check_nodes, start_ray, with_threads
     from engine.schedule import State, run_units
@@ -198,6 +202,7 @@ def _execute(
     at_once = start_ray(options.address, options.local, options.jobs, resources)
     if options.address is not None:
         check_nodes(store)
+    store.write_study(study.name, kept)
     room = f"{at_once} at once" if at_once else "waiting for the cluster to grow"
     console.print(f"store: {store.address}; {room}", markup=False, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),

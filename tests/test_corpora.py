@@ -400,6 +400,14 @@ def test_the_sandbox_through_the_interface():
     assert {tag for s in people for tag in s.tags} == {"O", "B-PER", "I-PER"}
 
 
+def test_types_that_a_study_forgets_are_found_by_the_size_that_a_plan_asks_for():
+    sandbox = open_dataset("sandbox", None, ("PER", "GPE"), DROPPED)
+    for method in (sandbox.size, sandbox.sentences):
+        with pytest.raises(DataError, match=r"sandbox x-eng train: .*neither keeps the type (LOC|ORG) "):
+            method("x-eng", "train")
+    assert sandbox.size("x-eng", "text") and open_dataset("sandbox", None, (), ()).size("x-eng", "train")
+
+
 def test_splits_of_the_sandbox_are_disjoint_as_claimed():
     """A plan counts its pools without making them."""
     sandbox = open_dataset("sandbox", None, TYPES, DROPPED)

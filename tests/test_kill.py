@@ -13,6 +13,7 @@ import polars as pl
 from small_study import ROOT, STUDY, command
 
 import engine
+from engine.store import Store
 
 DEADLINE = 200  # seconds for the first steps to finish before the kill
 
@@ -38,6 +39,7 @@ def test_a_killed_study_goes_on_and_ends_equal(tmp_path: Path) -> None:
     columns = ["method", "target", "volume", "seed", "entity_type", "tp", "fp", "fn", "f1"]
     assert _table(killed, columns).equals(_table(whole, columns))
     assert not list((killed / "artifacts").glob(".tmp-*"))
+    assert Store(str(killed)).study("small") == Store(str(whole)).study("small")
 
 
 def test_ctrl_c_says_that_the_study_goes_on(tmp_path: Path) -> None:
@@ -50,6 +52,8 @@ def test_ctrl_c_says_that_the_study_goes_on(tmp_path: Path) -> None:
         _, said = process.communicate(timeout=DEADLINE)
     assert process.returncode == 130, said
     assert "the same command goes on" in said and "Traceback" not in said
+    kept = Store(str(out)).study("small")  # what a report has of it
+    assert kept and kept["question"] == "Does it run?" and "has not ended" in kept["warnings"][0]
 
 
 def _wait_for_first_step(kind: str, out: Path, process: subprocess.Popen[Any]) -> None:

@@ -132,6 +132,40 @@ def test_room_is_counted_node_by_node() -> None:
     assert room(Resources(threads=4, gpus=1, workers=2), nodes) == 0
 
 
+@pytest.mark.parametrize(("failures", "calls"), [(1, 2), (2, 2)])
+def test_a_machine_too_busy_for_ray_is_asked_twice(failures: int, calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray is played here, with its words of ray/_private/node.py."""
+    asked: list[str] = []
+
+    def init(address: str, **_: Any) -> None:
+        asked.append(address)
+        if len(asked) <= failures:
+            raise Exception("The current node timed out during startup. This could happen because ...")  # noqa: TRY002, as Ray does
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 4.0}}])
+    if failures < calls:
+        assert start_ray(None, True, None, Resources(threads=1)) == 4
+    else:
+        with pytest.raises(StudyError, match="could not be started here in two tries .*too busy for it: give the same command again"):
+            start_ray(None, True, None, Resources(threads=1))
+    assert asked == ["local"] * calls
+
+
+def test_another_fault_of_rays_start_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def init(address: str, **_: Any) -> None:
+        asked.append(address)
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(StudyError, match=r"could not be started here \(No space left on device\)"):
+        start_ray(None, True, None, Resources(threads=1))
+    assert asked == ["local"]
+
+
 def test_a_clients_address_is_refused_with_the_way_around() -> None:
     with pytest.raises(StudyError, match="ray job submit"):
         start_ray("ray://head:10001", False, None, Resources())

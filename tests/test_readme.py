@@ -26,6 +26,22 @@ def test_the_make_targets_exist() -> None:
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE), target
 
 
+@pytest.mark.parametrize(("code", "reported"), [(0, True), (1, True), (2, False), (130, False)])
+def test_make_study_reports_what_ran_and_ends_as_the_study_did(tmp_path: Path, code: int, reported: bool) -> None:
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    for file in ("pyproject.toml", "constraints.txt", ".venv/done"):  # the last, newest, says that all is installed
+        (tmp_path / file).touch()
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.write_text(f'#!/bin/sh\necho "ran $2"\n[ "$2" = engine.study ] && exit {code} || exit 0\n')
+    python.chmod(0o755)
+    run = subprocess.run(
+        ["make", "-f", str(ROOT / "Makefile"), "study"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert re.findall("ran (.*)", run.stdout) == ["engine.study", *(["analysis.report"] if reported else [])]
+    assert run.returncode == (2 if code else 0)  # make's own, which names the study's
+    assert f"Error {code}" in run.stderr if code else not run.stderr
+
+
 @pytest.mark.parametrize("line", STUDIES)
 def test_a_study_command_plans(line: str) -> None:
     arguments = shlex.split(line.split("python ", 1)[1])

@@ -19,6 +19,7 @@ from analysis.mixed import CrossedEffects
 from analysis.tables import Table, latex
 from engine.spec import Study
 from engine.store import Store
+from engine.study import UNENDED
 
 KINDS = ("supported", "not supported", "cannot tell")
 
@@ -247,6 +248,51 @@ def test_a_store_in_which_all_failed(tmp_path: Path) -> None:
 def test_an_empty_store_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report.main([str(tmp_path)]) == 2
     assert "error: " in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose report takes a moment."""
+    folder = tmp_path_factory.mktemp("small")
+    synthetic_store.write(folder, ["eng"], ["afr", "fin"], [0])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("to", "page"),
+    [("there", "there/report.html"), ("new/folder", "new/folder/report.html"), ("new/mine.html", "new/mine.html"), ("v1.2", "v1.2/report.html")],
+)
+def test_the_page_goes_into_a_folder_or_by_its_name(small: Path, tmp_path: Path, to: str, page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "there").mkdir()
+    assert report.main([str(small), "--to", str(tmp_path / to)]) == 0
+    file = tmp_path / page
+    assert capsys.readouterr().out == f"report: {file}\n"
+    assert {path.name for path in file.parent.iterdir()} == {file.name, f"{file.stem}.md", "design.parquet", "tables"}
+
+
+@pytest.mark.parametrize("to", ["file.txt", "file.txt/page.html", "file.txt/below/page.html"])
+def test_a_page_that_cannot_be_written_is_one_sentence(small: Path, tmp_path: Path, to: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file.txt").write_text("in the way")
+    assert report.main([str(small), "--to", str(tmp_path / to)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and "cannot be written" in said and "--to" in said and said.count("\n") == 1
+
+
+def test_a_study_of_which_nothing_is_kept_is_named_once(tmp_path: Path) -> None:
+    store = synthetic_store.write(tmp_path, ["eng"], ["afr", "fin"], [0])
+    (tmp_path / "studies" / f"{synthetic_store.STUDY}.json").unlink()
+    text = report.markdown(report.make_report(store))
+    assert f"## {synthetic_store.STUDY}: no run of this study has said its question here." in text
+
+
+def test_a_study_whose_run_was_stopped_has_its_question_and_says_so(tmp_path: Path) -> None:
+    store = synthetic_store.write(tmp_path, ["eng"], ["afr", "fin"], [0])
+    kept = synthetic_store.summary(["eng"], ["afr", "fin"], [0], 0) | {"warnings": [UNENDED]}
+    del kept["plan"]
+    store.write_study(synthetic_store.STUDY, kept)
+    text = report.markdown(report.make_report(store))
+    assert kept["question"] in text and kept["hypothesis"] in text and f"> {UNENDED}" in text
+    assert "- targets: afr, fin" in text and "- cells:" not in text
 
 
 def test_cells_of_earlier_requests_are_left_out_and_named(tmp_path: Path) -> None:

@@ -169,10 +169,15 @@ def test_no_store_is_an_error(tmp_path: Path) -> None:
         Store(str(tmp_path / "nowhere")).results()
 
 
-def test_a_file_in_the_way_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("address", ["{}/out", "{}/out/below/it", "file://{}/out"])
+def test_a_file_in_the_way_is_an_error(tmp_path: Path, address: str) -> None:
     (tmp_path / "out").write_text("a file")
+    with pytest.raises(StoreError, match="/out is a file: --out is a folder or a URL"):
+        Store(address.format(tmp_path))
     with pytest.raises(StoreError, match="cannot be written"):
-        Store(str(tmp_path / "out")).probe()
+        store = Store(str(tmp_path / "store"))
+        (tmp_path / "store").write_text("a file that came later")
+        store.probe()
 
 
 @pytest.mark.parametrize("name", ["../../etc", "a/b", "x" * 500, "naïve <script>", "con"])

@@ -12,7 +12,9 @@ from small_study import ROOT, STUDY, command
 from transformers import AutoModelForSeq2SeqLM
 
 import engine
+from engine.errors import StudyError
 from engine.store import Store
+from engine.study import load_study
 from engine.tasks.ner import tag_set
 
 
@@ -220,6 +222,8 @@ def test_the_report_says_what_the_sandbox_is(out: Path) -> None:
         (["--set", "form=boxes"], "slots, sentinel, spans, encoder"),
         (["--jobs", "0"], "at least 1"),
         (["--out", "/proc/nowhere"], "/proc/nowhere"),
+        (["--out", "README.md"], "README.md is a file: --out is a folder or a URL"),
+        (["--out", "README.md", "--plan"], "README.md is a file: --out is a folder or a URL"),
     ],
 )
 def test_a_wrong_request_is_a_clear_error(study: Path, arguments: list[str], said: str) -> None:
@@ -227,6 +231,13 @@ def test_a_wrong_request_is_a_clear_error(study: Path, arguments: list[str], sai
     assert run.returncode == 2, run.stdout + run.stderr
     assert said in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_the_plan_finds_types_of_the_sandbox_that_a_study_forgets(tmp_path: Path) -> None:
+    file = tmp_path / "types.py"
+    file.write_text(STUDY.replace("seeds=(0,)", 'seeds=(0,), types=("PER", "GPE")'))
+    run = command(str(file), "--plan", "--out", str(tmp_path / "out"))
+    assert run.returncode == 2 and "Add LOC to the study's types or dropped_types" in run.stderr, run.stdout + run.stderr
 
 
 @pytest.mark.parametrize(
@@ -239,6 +250,15 @@ def test_a_study_file_that_raises_is_named_with_its_line(tmp_path: Path, code: s
     run = command(str(file), "--local")
     assert run.returncode == 2
     assert "line 2" in run.stderr and said in run.stderr
+
+
+def test_the_line_is_named_whatever_way_leads_to_the_study_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("bad", "here"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "bad" / "typo.py").write_text("import sys\nfrom engine.spec import Stdy\n")
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(StudyError, match=r"^\.\./bad/typo\.py, line 2: .*ImportError"):
+        load_study(Path("../bad/typo.py"), local=False)
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,11 @@ class SandboxDataset:
     def size(self, language: str, split: str) -> int:
         from engine.data import sandbox
 
-        return sandbox.size(language, split)
+        size = sandbox.size(language, split)
+        if split != "text":  # the one without tags
+            each = [f"B-{name}" for name in sandbox.TYPES]  # no sentence is made for this
+            iob2.keep(each, iob2.rules(self.types, self.dropped_types), lambda _: f"sandbox {language} {split}")
+        return size
 
     def sentences(self, language: str, split: str) -> list[Sentence]:
         from engine.data import sandbox

@@ -5,7 +5,7 @@
     <out>/results/<the same>.failed.parquet        the row of one failed cell
     <out>/results/part<generation>-<hash>.parquet  the rows of many cells, put together by `Store.compact`
     <out>/results/superseded/                      rows in whose place later ones of the same cell have come
-    <out>/studies/<name>.json                      the last plan of each study, for the report
+    <out>/studies/<name>.json                      each study as its last run asked for it, for the report
     <out>/leases/<run>.json                        what each run does at the moment (`engine.leases`)
     <out>/quarantine/<when>/                       what was found damaged, each with a line why.txt; never deleted
 
@@ -62,11 +62,11 @@ class Store(Artifacts, Results):
     # The last plan of each study
 
     def write_study(self, name: str, summary: Mapping[str, Any]) -> None:
-        """Keep a study's question, axes and plan for the report."""
+        """Keep a study's question, axes and, once its run has ended, plan for the report."""
         self._write(f"studies/{name}.json", json.dumps(summary, indent=1, ensure_ascii=False).encode())
 
     def study(self, name: str) -> dict[str, Any] | None:
-        """A study's kept summary, None where no run of it has ended. Raises StoreError where it is damaged."""
+        """A study's kept summary, None where no run of it has begun. Raises StoreError where it is damaged."""
         try:
             kept = json.loads(self._read(f"studies/{name}.json"))
             if not isinstance(kept, dict) or not all(isinstance(kept.get(key), str) for key in ("question", "hypothesis")):

@@ -38,7 +38,7 @@ SCHEMES = ("file", "s3", "gs", "gcs", "mock")  # the last is pyarrow's own, in m
 class Tree:
     """The files under an address (file, s3, gs). Cheap to make; holds no connection open.
 
-    Raises StoreError where the address cannot be understood.
+    Raises StoreError where the address cannot be understood, or is or lies under a file.
     """
 
     def __init__(self, address: str) -> None:
@@ -48,6 +48,8 @@ class Tree:
         except (pa.ArrowException, OSError, ValueError) as error:
             raise StoreError(f"--out {address}: not a folder or URL that can be opened ({error}).") from error
         self.local = isinstance(self._fs, fs.LocalFileSystem)
+        if self.local and (file := next(filter(os.path.isfile, (self.root, *Path(self.root).parents)), None)):
+            raise StoreError(f"--out {address}: {file} is a file: --out is a folder or a URL. Name another place.")
         # Absolute, for the workers' folder is another than the driver's.
         self.address = self.root if self.local else str(address).rstrip("/")
 

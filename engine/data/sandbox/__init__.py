@@ -29,6 +29,7 @@ GENERATOR_VERSION = 1  # raise it with any change of what is generated
 # split, nor is its translation. "parallel" says the same in all languages; the other splits are each language's own.
 SIZES = {"train": 8000, "dev": 500, "test": 1000, "text": 2000, "parallel": 4000}
 SHARES = {"test": (0, 3), "dev": (3, 5), "parallel": (5, 8), "train": (8, 16), "text": (16, 24)}  # of 24, from and to
+TYPES = ("LOC", "ORG", "PER")  # of entities; every labeled split has all of them
 _PARAMETERS = (SHARES, meaning.PARAMETERS, lexicon.PARAMETERS, typology.PARAMETERS)
 
 Alignment = tuple[tuple[int, int], ...]
