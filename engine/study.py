@@ -31,6 +31,7 @@ from engine.errors import SprachbundError, StudyError, did_you_mean
 from engine.mend import damage, mend
 from engine.models.sizes import short_name
 from engine.plan import Plan, make_plan, summary
+from engine.records import without_collection
 from engine.spec import AXES, SCORE_OF, Resources, Site, Study, parse_axis, takes_volume
 from engine.store import Store
 from engine.work import COLLAPSED
@@ -83,12 +84,12 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         )
     study = load_study(Path(options.file), options.local)
     study = study.varied(**_overrides(options.set))
-    graph = compile_study(study, options.data)
-    gc.freeze()  # it stays to the end: no collection need look through 100,000 cells
-    models = local_models(study)
-    store = Store(options.out or f"runs/{study.name}")
     on_gpu = not options.local
-    plan, found = mend(graph, store, on_gpu) if not options.plan else (make_plan(graph, store, on_gpu), [])
+    with without_collection():
+        graph, models = compile_study(study, options.data), local_models(study)
+        store = Store(options.out or f"runs/{study.name}")
+        plan, found = mend(graph, store, on_gpu) if not options.plan else (make_plan(graph, store, on_gpu), [])
+        gc.freeze()  # they stay to the end: no collection need look through 100,000 cells
     warnings = _warnings(study, options.data)
     for line in [f"{study.name}: {study.question}", *warnings, *found, *damage(plan), *summary(plan, on_gpu)]:
         console.print(line, markup=False, soft_wrap=True)
