@@ -6,12 +6,14 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import boto3
 import polars as pl
 import pytest
 import sham
 from moto.server import ThreadedMotoServer
+from pyarrow import fs
 from small_study import STUDY, command
 from test_s3 import KEYS
 
@@ -147,6 +149,27 @@ def test_a_server_that_stays_out_stops_the_run_and_the_next_goes_on(
     assert store.results()["status"].to_list() == ["done"] * len(store.results())
     sham.run(graph, store, monkeypatch)
     assert len(store.results()) == 4 * len(graph.cells) and not mend(graph, store, on_gpu=False)[0].open
+
+
+def test_a_file_that_was_left_out_of_an_upload_is_sent_again(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pyarrow's copy_files has returned without an error, and without a file, when S3 was out (seen with SlowDown for 7 s)."""
+    (tmp_path / "deep").mkdir()
+    for name in ("first", "second", "deep/third"):
+        (tmp_path / name).write_text(name)
+    whole, calls = fs.copy_files, []
+
+    def forgetful(source: str, *others: Any, **named: Any) -> None:
+        whole(source, *others, **named)
+        if not calls:
+            store._delete("artifacts/a-step/deep/third")
+        calls.append(source)
+
+    monkeypatch.setattr(fs, "copy_files", forgetful)
+    monkeypatch.setattr(retry, "FIRST", 0.0)
+    store = Store(address)
+    store.probe()
+    store.publish("a-step", tmp_path, {"kind": "a"})
+    assert len(calls) == 2 and store.faults(["a-step"]) == {}
 
 
 def test_damage_in_a_bucket_is_set_aside(address: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,8 +119,18 @@ class Tree:
             retried(self._fs.delete_dir, self._at(path))
 
     def _upload(self, folder: Path, path: str) -> None:
+        """Copy a folder's files into the store. All of them: pyarrow 26 may leave one out without a word while S3 answers with errors."""
+        target = self._at(path)
+
+        def upload() -> None:
+            fs.copy_files(str(folder), target, source_filesystem=LOCAL, destination_filesystem=self._fs)
+            there = {file.path: file.size for file in self._fs.get_file_info(fs.FileSelector(target, True, True))}
+            for file in filter(Path.is_file, folder.rglob("*")):
+                if there.get(f"{target}/{file.relative_to(folder).as_posix()}") != file.stat().st_size:
+                    raise OSError(f"NETWORK_CONNECTION: {file.name} did not arrive whole in {target}")  # tried again
+
         with self._writing():
-            retried(fs.copy_files, str(folder), self._at(path), source_filesystem=LOCAL, destination_filesystem=self._fs)
+            retried(upload)
 
     def _download(self, path: str, folder: str) -> None:
         with self._reading():
