@@ -57,9 +57,7 @@ class Artifacts(Quarantine):
             return None
         if self.local:
             return size_fault(files, sizes_in(Path(self._at(f"artifacts/{artifact}")), files))
-        folder = f"artifacts/{artifact}"
-        there = {file.path.partition(f"{folder}/")[2]: file.size for file in self._list(folder, recursive=True)}
-        return size_fault(files, there)
+        return size_fault(files, self._sizes(f"artifacts/{artifact}"))
 
     @contextmanager
     def fetch(self, artifact: str, quarantine: bool = False) -> Iterator[Path]:

@@ -70,6 +70,11 @@ class Tree:
         with self._reading():
             return retried(self._fs.get_file_info, fs.FileSelector(self._at(folder), True, recursive))
 
+    def _sizes(self, folder: str) -> dict[str, int]:
+        """The sizes of all files below a folder, by their names in it."""
+        prefix = f"{self._at(folder)}/"
+        return {file.path.removeprefix(prefix): file.size for file in self._list(folder, recursive=True) if file.type == fs.FileType.File}
+
     def _read(self, path: str) -> bytes:
         """A file's content. FileNotFoundError where it is not there, or went away since it was listed."""
 
@@ -120,14 +125,12 @@ class Tree:
 
     def _upload(self, folder: Path, path: str) -> None:
         """Copy a folder's files into the store. All of them: pyarrow 26 may leave one out without a word while S3 answers with errors."""
-        target = self._at(path)
+        sent = {file.relative_to(folder).as_posix(): file.stat().st_size for file in filter(Path.is_file, folder.rglob("*"))}
 
         def upload() -> None:
-            fs.copy_files(str(folder), target, source_filesystem=LOCAL, destination_filesystem=self._fs)
-            there = {file.path: file.size for file in self._fs.get_file_info(fs.FileSelector(target, True, True))}
-            for file in filter(Path.is_file, folder.rglob("*")):
-                if there.get(f"{target}/{file.relative_to(folder).as_posix()}") != file.stat().st_size:
-                    raise OSError(f"NETWORK_CONNECTION: {file.name} did not arrive whole in {target}")  # tried again
+            fs.copy_files(str(folder), self._at(path), source_filesystem=LOCAL, destination_filesystem=self._fs)
+            if lost := sorted(sent.items() - self._sizes(path).items()):
+                raise OSError(f"NETWORK_CONNECTION: {lost[0][0]} did not arrive whole in {path}")  # tried again
 
         with self._writing():
             retried(upload)
